@@ -1,0 +1,42 @@
+# Needs Python 3.11+ and the package registries; sets up everything else in .venv.
+PYTHON ?= python3
+UV := .venv/bin/uv
+RUN := .venv/bin/
+
+.DEFAULT_GOAL := help
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(UV):
+	$(PYTHON) -m venv .venv
+	$(RUN)python -m pip install --quiet --disable-pip-version-check uv
+
+# One stamp for the whole environment: the demo's parts are what the tests run against.
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	$(UV) sync --locked --quiet --extra demo --inexact
+	touch $@
+
+setup: .venv/.synced  ## Create .venv with everything the other commands need.
+
+demo: setup  ## The whole loop on this machine: serve, poison, detect, alert, roll back.
+	$(RUN)tocsin demo $(ARGS)
+
+test: setup  ## Quick tests: no Java, no network beyond loopback.
+	$(RUN)pytest -m "not slow and not kafka" $(ARGS)
+
+test-slow: setup  ## The slower suites: real Apache Kafka, real MLflow, the demo itself.
+	$(RUN)pytest -m "slow or kafka" $(ARGS)
+
+lint: setup  ## Style, types, import layers.
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)mypy
+	$(RUN)lint-imports
+
+check: lint test test-slow  ## Everything CI runs.
+
+clean:  ## Remove what the other commands made.
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+
+.PHONY: help setup demo test test-slow lint check clean

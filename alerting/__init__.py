@@ -1,0 +1,1 @@
+"""Incidents in, messages out: what a problem is, who is told, how and when."""

@@ -1,0 +1,106 @@
+"""What an incident is: the one object that people are told about, and that the daemon acts on."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Verdict(StrEnum):
+    """What is going on, in one word."""
+
+    LABEL_FLIP = "label_flip"
+    BACKDOOR = "backdoor"
+    CLEAN_LABEL = "clean_label"
+    LABEL_TAMPERING = "label_tampering"
+    SLOW_POISONING = "slow_poisoning"
+    DATA_FAULT = "data_fault"
+    COVARIATE_DRIFT = "covariate_drift"
+    PRIOR_SHIFT = "prior_shift"
+    PERFORMANCE = "performance"
+    SILENCE = "silence"
+
+
+class Severity(StrEnum):
+    """How fast a person should look."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Status(StrEnum):
+    """Where an incident is in its life."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Onset(msgspec.Struct, frozen=True):
+    """When the change began, in epoch seconds of event time: an estimate within [low, high]."""
+
+    ts: float
+    low: float
+    high: float
+
+
+class Attribution(msgspec.Struct, frozen=True):
+    """Who or what the evidence points at; None or empty where it points at nothing in particular."""
+
+    source: str | None = None
+    labeler: str | None = None
+    features: tuple[str, ...] = ()
+    class_from: str | None = None
+    class_to: str | None = None
+    version: str | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """One stream that crossed: its evidence in nats, and what was observed against what was allowed."""
+
+    family: str
+    stream: str
+    log_e: float
+    observed: float
+    bound: float
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """One problem of one model, as it stands now. Times are epoch seconds of event time."""
+
+    id: str
+    model: str
+    version: str
+    verdict: Verdict
+    severity: Severity
+    status: Status
+    opened_at: float
+    updated_at: float
+    event_index: int
+    """How many events of the log or topic had been read when it opened."""
+    onset: Onset
+    attribution: Attribution
+    evidence: tuple[Evidence, ...]
+    action: str | None = None
+    """What Tocsin did or proposes, in one plain sentence."""
+    resolved_at: float | None = None
+
+
+class Change(StrEnum):
+    """What happened to an incident."""
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    RESOLVED = "resolved"
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """One step in an incident's life. (incident.id, number) is the same in every replay of the same events."""
+
+    change: Change
+    number: int
+    incident: Incident
+
+    @property
+    def id(self) -> str:
+        """A deterministic id, so that a receiver which deduplicates never shows one step twice."""
+        return f"{self.incident.id}-{self.number}"

@@ -1,0 +1,33 @@
+"""What every section of the configuration file has in common, and how it names a secret."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+
+
+class Section(BaseModel):
+    """A frozen section of the configuration; a key it does not know is an error, not a wish."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Secret(Section):
+    """A secret given as a value (normally `${NAME}`, from the environment) or as a file, never both."""
+
+    value: SecretStr | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.value is None) == (self.file is None):
+            raise ValueError("give exactly one of `value` and `file`")
+        if self.file is not None and not self.file.is_file():
+            raise ValueError(f"no such secret file: {self.file}")
+        return self
+
+    def reveal(self) -> str:
+        """Return the secret itself. Call it where it is sent, and nowhere else."""
+        if self.file is not None:
+            return self.file.read_text(encoding="utf-8").strip()
+        return self.value.get_secret_value() if self.value is not None else ""

@@ -1,0 +1,1 @@
+"""The daemon: reads events, joins labels, feeds the detectors, keeps state, acts on the registry, serves HTTP."""

@@ -1,0 +1,62 @@
+"""The three events Tocsin reads, as the native JSON format has them. See README.md, "Events"."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+Value = float | int | bool | str | None
+"""One feature value. Numbers are numeric features, strings and booleans categorical ones, null is missing."""
+
+ClassLabel = str | int | float | bool
+"""A predicted or true class, or the number of a regression model."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+"""An identifier: bounded, because names become keys of state, metrics and messages."""
+
+Timestamp = datetime | float
+"""ISO 8601 text or epoch seconds on the wire. Text without an offset is taken as UTC."""
+
+
+def epoch(ts: Timestamp) -> float:
+    """Epoch seconds of an event's timestamp."""
+    if isinstance(ts, datetime):
+        return (ts if ts.tzinfo else ts.replace(tzinfo=UTC)).timestamp()
+    return ts
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="prediction"):
+    """A served prediction with the features it was made from."""
+
+    event_id: Name
+    ts: Timestamp
+    model: Name
+    version: Name
+    features: dict[str, Value]
+    prediction: ClassLabel
+    source: Name | None = None
+    proba: dict[str, float] | None = None
+    embedding: list[float] | None = None
+
+
+class Label(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="label"):
+    """The truth about an earlier prediction, by its event id; it may come days later."""
+
+    event_id: Name
+    ts: Timestamp
+    label: ClassLabel
+    model: Name | None = None
+    labeler: Name | None = None
+
+
+class Features(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="features"):
+    """Features without a prediction, from a feature store or a training pipeline."""
+
+    event_id: Name
+    ts: Timestamp
+    model: Name
+    features: dict[str, Value]
+    source: Name | None = None
+
+
+Event = Prediction | Label | Features

@@ -1,0 +1,65 @@
+"""Where records come from: the port that the Kafka source and the file source implement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Partition(NamedTuple):
+    """One ordered sequence of records: a topic's partition, or a file (partition 0)."""
+
+    topic: str
+    number: int
+
+
+class Record(NamedTuple):
+    """One record as it was read, undecoded."""
+
+    partition: Partition
+    offset: int
+    value: bytes | None
+    """The payload; None is a tombstone."""
+    timestamp: float
+    """Epoch seconds the transport gave the record; 0.0 where it has none."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+Positions = Callable[[Sequence[Partition]], Mapping[Partition, int]]
+"""Asked on every assignment: the offset to go on from, for each partition that has one in the store."""
+
+
+class SourceError(Exception):
+    """The source cannot go on; the message is one clear line without secrets."""
+
+
+class EventSource(Protocol):
+    """Gives each record once and in order per partition, starting where the store says.
+
+    The source never decides by itself what has been processed: positions come from the store, and offsets
+    committed to the transport are for its lag tools only.
+    """
+
+    def start(self, positions: Positions) -> None:
+        """Connect and begin. Raises SourceError if the transport cannot be reached or does not have the topics."""
+
+    def poll(self, timeout: float) -> Sequence[Record]:
+        """Return up to the configured number of records, waiting at most `timeout` seconds for the first."""
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Tell the transport the next offset of each partition, for its lag tools. Failing is logged, not fatal."""
+
+    def hold(self, partition: Partition) -> None:
+        """Stop reading one partition until the process is started again."""
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records not read yet, for each partition assigned here."""
+
+    @property
+    def ready(self) -> bool:
+        """True once partitions are assigned and positions are set."""
+
+    @property
+    def finished(self) -> bool:
+        """True when a finite source has given its last record; a stream never finishes."""
+
+    def close(self) -> None:
+        """Release the transport. Safe to call twice."""
