@@ -1,0 +1,46 @@
+"""An outbox in memory, for tests of what delivers from one."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from alerting.outbox import Message
+
+
+class MemoryOutbox:
+    """Keeps every message it was ever given, so that a test can see what became of each."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Message] = {}
+        self.ready_at: dict[str, float] = {}
+        self.delivered_at: dict[str, float] = {}
+        self.errors: dict[str, str] = {}
+        """The newest error of each message."""
+        self.dead_ids: set[str] = set()
+
+    def add(self, *messages: Message) -> None:
+        for message in messages:
+            if message.id not in self.delivered_at and message.id not in self.dead_ids:
+                self.waiting.setdefault(message.id, message)
+
+    def due(self, now: float, limit: int) -> Sequence[Message]:
+        heads: dict[tuple[str, str], Message] = {}
+        for message in sorted(self.waiting.values(), key=lambda m: m.transition.number):
+            heads.setdefault((message.transition.incident.id, message.receiver), message)
+        ready = [m for m in heads.values() if self.ready_at.get(m.id, 0.0) <= now]
+        return sorted(ready, key=lambda m: m.created_at)[:limit]
+
+    def delivered(self, message: Message, now: float) -> None:
+        if self.waiting.pop(message.id, None):
+            self.delivered_at[message.id] = now
+
+    def retry(self, message: Message, at: float, error: str) -> None:
+        if stored := self.waiting.get(message.id):
+            self.waiting[message.id] = msgspec.structs.replace(stored, attempts=stored.attempts + 1)
+            self.ready_at[message.id] = at
+            self.errors[message.id] = error
+
+    def dead(self, message: Message, now: float, error: str) -> None:  # noqa: ARG002  the port's signature
+        if self.waiting.pop(message.id, None):
+            self.dead_ids.add(message.id)
+            self.errors[message.id] = error
