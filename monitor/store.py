@@ -6,7 +6,7 @@ models write what they did through the same object, each call on a connection of
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -59,6 +59,8 @@ class Commit(msgspec.Struct, frozen=True):
     """The next offset to read, for each partition that moved."""
     states: Mapping[str, bytes] = MappingProxyType({})
     """Blobs by name, only those that changed."""
+    forget: Collection[str] = ()
+    """Names of states that are no longer needed."""
     incidents: Sequence[Incident] = ()
     """Inserted, or replaced as a whole."""
     messages: Sequence[Message] = ()
@@ -115,6 +117,8 @@ class Store:
                 ACTIONS: [tables.action_row(action) for action in commit.actions],
             }
             with self._writer.begin() as connection:
+                if commit.forget:
+                    connection.execute(delete(STATES).where(STATES.c.name.in_(commit.forget)))
                 for table in (OFFSETS, STATES, INCIDENTS):
                     self._put(connection, table, rows[table])
                 for table in (MESSAGES, ACTIONS):
@@ -122,13 +126,12 @@ class Store:
 
     def offsets(self) -> dict[Partition, int]:
         """The next offset to read of each partition."""
-        rows = self._read(select(OFFSETS.c.topic, OFFSETS.c.number, OFFSETS.c.next_offset))
-        return {Partition(topic, number): offset for topic, number, offset in rows}
+        rows = self._read(select(OFFSETS))
+        return {Partition(row.topic, row.number): row.next_offset for row in rows}
 
     def states(self) -> dict[str, bytes]:
         """Every state by name. Raises StoreError, naming the state, if one is not what was written."""
-        rows = self._read(select(STATES.c.name, STATES.c.format, STATES.c.sha256, STATES.c.blob))
-        return {name: self._verified(name, fmt, digest, blob) for name, fmt, digest, blob in rows}
+        return {row.name: self._verified(row) for row in self._read(select(STATES))}
 
     def incidents(self, *, open_only: bool = False, limit: int | None = None) -> list[Incident]:
         """Incidents, the one opened last first."""
@@ -174,9 +177,8 @@ class Store:
 
     def outbox_counts(self) -> dict[tuple[str, str], int]:
         """How many messages there are by (receiver, state); the states are pending, delivered and dead."""
-        receiver, state = MESSAGES.c.receiver, MESSAGES.c.state
-        rows = self._read(select(receiver, state, func.count()).group_by(receiver, state))
-        return {(row_receiver, row_state): count for row_receiver, row_state, count in rows}
+        by = MESSAGES.c.receiver, MESSAGES.c.state
+        return {(row[0], row[1]): row[2] for row in self._read(select(*by, func.count()).group_by(*by))}
 
     def prune(self, before: float) -> int:
         """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went."""
@@ -208,8 +210,6 @@ class Store:
         query = select(ACTIONS.c.incident, ACTIONS.c.document).where(*conditions)
         rows = self._read(query.order_by(ACTIONS.c.requested_at, ACTIONS.c.incident))
         return [self._decoded("action of incident", name, document, Action) for name, document in rows]
-
-    # How the above reads and writes.
 
     def _prepare(self, connection: Connection) -> None:
         names = inspect(connection).get_table_names()
@@ -250,13 +250,13 @@ class Store:
         except msgspec.DecodeError as error:
             raise StoreError(f"{self._where}: {kind} {name!r} cannot be read: {error}") from error
 
-    def _verified(self, name: str, state_format: int, digest: bytes, blob: bytes) -> bytes:
-        if state_format != tables.STATE_FORMAT:
+    def _verified(self, row: Any) -> bytes:  # noqa: ANN401 - a row of STATES
+        if row.format != tables.STATE_FORMAT:
             known = f"this version reads {tables.STATE_FORMAT}"
-            raise StoreError(f"{self._where}: state {name!r} has format {state_format}; {known}")
-        if digest != tables.digest(name, blob):
-            raise StoreError(f"{self._where}: state {name!r} is damaged: its checksum does not match")
-        return blob
+            raise StoreError(f"{self._where}: state {row.name!r} has format {row.format}; {known}")
+        if row.sha256 != tables.digest(row.name, row.blob):
+            raise StoreError(f"{self._where}: state {row.name!r} is damaged: its checksum does not match")
+        return bytes(row.blob)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

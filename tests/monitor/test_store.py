@@ -31,6 +31,7 @@ from monitor import tables
 from monitor.action import Action, ActionState
 from monitor.source import Partition
 from monitor.store import Commit, Store, StoreError
+from tests.contracts.outbox_contract import MakeOutbox, OutboxContract
 
 
 def incident(
@@ -95,6 +96,35 @@ def numbers_found(store: Store) -> set[int]:
     }
 
 
+class StoreSubject:
+    """A store as the outbox contract wants it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.outbox = Store(path)
+
+    def add(self, *messages: Message) -> None:
+        self.outbox.commit(Commit(messages=messages))
+
+    def reopen(self) -> None:
+        self.outbox.close()
+        self.outbox = Store(self._path)
+
+
+class TestStoreAsOutbox(OutboxContract):
+    @pytest.fixture
+    def make_outbox(self, tmp_path: Path) -> Iterator[MakeOutbox]:
+        made: list[StoreSubject] = []
+
+        def make() -> StoreSubject:
+            made.append(StoreSubject(tmp_path / f"{len(made)}.db"))
+            return made[-1]
+
+        yield make
+        for subject in made:
+            subject.outbox.close()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tocsin.db"
@@ -126,6 +156,12 @@ def test_a_commit_replaces_what_moved_and_keeps_the_rest(store: Store) -> None:
     assert [found.id for found in store.incidents(open_only=True)] == ["latest"]
     assert len(store.incidents()) == 2
     assert [found.id for found in store.incidents(limit=1)] == ["i1"]
+
+
+def test_a_state_can_be_forgotten_and_written_anew(store: Store) -> None:
+    store.commit(Commit(states={"segment/1": b"1", "segment/2": b"2", "segment/3": b"3"}))
+    store.commit(Commit(forget=["segment/1", "segment/2", "never was"], states={"segment/2": b"new"}))
+    assert store.states() == {"segment/2": b"new", "segment/3": b"3"}
 
 
 def test_an_empty_commit_changes_nothing(store: Store) -> None:
