@@ -64,6 +64,27 @@ class Evidence(msgspec.Struct, frozen=True):
     bound: float
 
 
+class Problem(StrEnum):
+    """What an incident is about; a model has at most one open incident of each."""
+
+    DETECTION = "detection"
+    """What the detectors found in its events."""
+    SILENCE = "silence"
+    """Its events stopped."""
+    INTAKE = "intake"
+    """Records that cannot be decoded; the partition is held."""
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """A verdict with its reasons, as the monitor sees them now."""
+
+    verdict: Verdict
+    severity: Severity
+    onset: Onset
+    attribution: Attribution
+    evidence: tuple[Evidence, ...]
+
+
 class Incident(msgspec.Struct, frozen=True):
     """One problem of one model, as it stands now. Times are epoch seconds of event time."""
 
@@ -83,6 +104,9 @@ class Incident(msgspec.Struct, frozen=True):
     action: str | None = None
     """What Tocsin did or proposes, in one plain sentence."""
     resolved_at: float | None = None
+    problem: Problem = Problem.DETECTION
+    transitions: int = 0
+    """Steps in its life so far."""
 
 
 class Change(StrEnum):

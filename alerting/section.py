@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 class Section(BaseModel):
     """A frozen section of the configuration; a key it does not know is an error, not a wish."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An error message is shown and logged; the input it would quote may be a secret in the wrong place.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Secret(Section):

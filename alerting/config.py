@@ -1,0 +1,65 @@
+"""The section `alerting` of the configuration, and the one place where kinds of receivers are listed.
+
+A new kind is one file (its config, its pure payload, its sender; see `alerting.slack`) and one name in `AnyReceiver`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from alerting.incident import Transition
+from alerting.outbox import Message
+from alerting.post import check_address
+from alerting.receiver import Clock, Receiver
+from alerting.section import Section
+from alerting.slack import SlackConfig
+from alerting.webhook import WebhookConfig
+
+AnyReceiver = Annotated[SlackConfig | WebhookConfig, Field(discriminator="kind")]
+
+
+class AlertingConfig(Section):
+    """Who is told about incidents."""
+
+    receivers: tuple[AnyReceiver, ...] = ()
+    timeout: Annotated[float, Field(gt=0, le=120)] = 15.0
+    """Seconds that one attempt to send may take in total."""
+    external_url: str | None = None
+    """Where people find Tocsin or its dashboard; messages link to it."""
+
+    @field_validator("external_url")
+    @classmethod
+    def _external_url_is_an_address(cls, url: str | None) -> str | None:
+        return None if url is None else check_address(url)
+
+    @field_validator("receivers")
+    @classmethod
+    def _names_are_unique(cls, receivers: tuple[AnyReceiver, ...]) -> tuple[AnyReceiver, ...]:
+        twice = [name for name, count in Counter(receiver.name for receiver in receivers).items() if count > 1]
+        if twice:
+            raise ValueError(f"more than one receiver is called {', '.join(twice)}")
+        return receivers
+
+
+def build(config: AlertingConfig, *, clock: Clock = time.time) -> tuple[Receiver, ...]:
+    """Make all receivers. Nothing is sent and no connection is opened yet."""
+    return tuple(receiver.connect(external_url=config.external_url, clock=clock) for receiver in config.receivers)
+
+
+def messages(config: AlertingConfig, transitions: Iterable[Transition], now: float) -> tuple[Message, ...]:
+    """What to write into the outbox: each transition for every receiver that wants it.
+
+    Args:
+        config: Who is there.
+        transitions: In the order in which they happened.
+        now: Epoch seconds of the wall clock.
+    """
+    return tuple(
+        Message(receiver=receiver.name, transition=transition, created_at=now)
+        for transition in transitions
+        for receiver in config.receivers
+        if receiver.wants(transition)
+    )

@@ -1,0 +1,135 @@
+"""One place that people read: the port every receiver implements, its settings, and the one error it raises."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from alerting.incident import Severity, Transition
+from alerting.section import Secret, Section
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+"""Epoch seconds of the wall clock."""
+
+_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+
+
+class Reason(StrEnum):
+    """Why a transition was not accepted; the value is a metric label."""
+
+    TIMEOUT = "timeout"
+    """No complete answer in time."""
+    NETWORK = "network"
+    """No connection, or it broke."""
+    RATE_LIMITED = "rate_limited"
+    SERVER = "server"
+    """The receiver says that the fault is its own (5xx)."""
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    REDIRECT = "redirect"
+    """The receiver lives somewhere else; redirects are not followed, because the message and its signature would."""
+    REJECTED = "rejected"
+    """The receiver understood and said no."""
+    UNEXPECTED = "unexpected"
+    """Something answered, but not as this kind of receiver does."""
+    SETTINGS = "settings"
+    """Nothing could be sent with the settings as they are now."""
+    INTERNAL = "internal"
+    """A fault in Tocsin; the log has the traceback."""
+
+
+class SendError(Exception):
+    """A transition was not accepted. The message is one clear line without secrets.
+
+    Attributes:
+        reason: Why.
+        passing: True where a later try may succeed, False where the same message can never be accepted.
+        retry_after: Seconds that the receiver asked to be left alone, or None.
+    """
+
+    def __init__(self, message: str, *, reason: Reason, passing: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.passing = passing
+        self.retry_after = retry_after
+
+
+class Receiver(Protocol):
+    """Sends one transition at a time. It may be asked to send the same one again: delivery is at least once."""
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration, unique among receivers."""
+
+    async def send(self, transition: Transition) -> None:
+        """Return when the receiver has accepted the transition. Raises SendError; may be cancelled at any point."""
+
+    async def close(self) -> None:
+        """Release connections. Safe to call twice."""
+
+
+class ReceiverConfig(Section, ABC):
+    """What every kind of receiver has in its section of the configuration, beside its `kind`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$")]
+    """Lower-case letters, digits, `-` and `_`: it becomes a metric label and a part of message ids."""
+    min_severity: Severity = Severity.INFO
+    """Incidents below this are not sent here."""
+
+    def wants(self, transition: Transition) -> bool:
+        """Whether this receiver is told of the transition at all.
+
+        It looks at the incident's severity and at nothing else, so an incident whose severity never falls is
+        told to the end to everyone who was told of it.
+        """
+        return _RANK[transition.incident.severity] >= _RANK[self.min_severity]
+
+    @abstractmethod
+    def connect(self, *, external_url: str | None, clock: Clock) -> Receiver:
+        """Make the receiver. Nothing is sent and no connection is opened yet.
+
+        Args:
+            external_url: Where people find Tocsin or its dashboard; messages link to it.
+            clock: The wall clock, for signatures and for dates in `Retry-After`.
+        """
+
+
+def checked(secret: Secret, check: Callable[[str], object]) -> Secret:
+    """Return a secret whose content passes `check`, so that a wrong one is found at the start and not at night.
+
+    Raises:
+        ValueError: From `check`, which must not repeat the secret, or because the secret's file cannot be read.
+    """
+    try:
+        check(secret.reveal())
+    except OSError as error:
+        raise ValueError(f"cannot read the secret file ({error.strerror})") from None
+    return secret
+
+
+async def attempt(receiver: Receiver, transition: Transition, seconds: float) -> None:
+    """Send once, within a total time that includes name lookup, connecting, and every byte of the answer.
+
+    Raises:
+        SendError: The only error; a fault in the receiver's code is one too, so that it cannot stop deliveries.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await receiver.send(transition)
+    except TimeoutError:
+        raise SendError(f"no complete answer within {seconds:g} s", reason=Reason.TIMEOUT, passing=True) from None
+    except SendError:
+        raise
+    except OSError as error:  # receivers turn those of the network into SendError: this one is a secret file's
+        text = f"cannot read its settings ({error.strerror})"
+        raise SendError(text, reason=Reason.SETTINGS, passing=True) from None
+    except Exception as error:
+        # Kept and tried again: the next version may be able to send it, and nobody must lose an alert to a bug.
+        log.exception("receiver %s could not send %s", receiver.name, transition.id)
+        raise SendError(f"internal error ({type(error).__name__})", reason=Reason.INTERNAL, passing=True) from None

@@ -1,0 +1,163 @@
+"""Slack through an incoming webhook, and whatever else accepts the same (Mattermost, Rocket.Chat).
+
+Format: https://docs.slack.dev/reference/block-kit/blocks; answers:
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors.
+"""
+
+import re
+from typing import Literal
+
+import httpx
+import msgspec
+from pydantic import field_validator
+
+from alerting.incident import Transition
+from alerting.message import notice
+from alerting.post import check_address, client, post
+from alerting.receiver import Clock, Reason, Receiver, ReceiverConfig, SendError, checked
+from alerting.section import Secret
+
+MAX_BLOCKS = 50
+MAX_HEADER = 150
+MAX_TEXT = 3000
+"""Characters of a section's text."""
+MAX_FIELDS = 10
+MAX_FIELD = 2000
+MAX_TOTAL = 12_000
+"""Characters of a whole message. Not in Slack's reference: messages were seen refused at about 13,000."""
+
+# Below Slack's limits, so that the longest message, with every quote in it escaped, stays within MAX_TOTAL.
+_FALLBACK, _HEADLINE, _FIELD, _LINES, _ACTION, _FOOTER = 400, 700, 250, 1500, 500, 200
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_BROADCAST = re.compile(r"@(?=channel|here|everyone|all)", re.IGNORECASE)
+_WORD_JOINER = "\u2060"
+_SLUG = re.compile(r"[a-z_]{2,40}")
+# The words of a refusal that speak of the moment, not of the message or the address.
+_PASSING_WORDS = frozenset(
+    {"fatal_error", "internal_error", "ratelimited", "rate_limited", "request_timeout", "rollup_error"}
+    | {"service_unavailable", "team_added_to_org", "timeout"}
+)
+
+
+class SlackConfig(ReceiverConfig):
+    """A Slack channel, by the address of its incoming webhook."""
+
+    kind: Literal["slack"]
+    url: Secret
+    """The whole address: who has it can post."""
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_an_address(cls, url: Secret) -> Secret:
+        return checked(url, check_address)
+
+    def connect(self, *, external_url: str | None, clock: Clock) -> Receiver:
+        """Make the receiver."""
+        return SlackReceiver(self, client(), external_url=external_url, clock=clock)
+
+
+class SlackReceiver:
+    """Posts to one incoming webhook."""
+
+    def __init__(self, config: SlackConfig, http: httpx.AsyncClient, *, external_url: str | None, clock: Clock) -> None:
+        self.name = config.name
+        self._url = config.url
+        self._http = http
+        self._external_url = external_url
+        self._clock = clock
+
+    async def send(self, transition: Transition) -> None:
+        """Return when Slack has said `ok`. Raises SendError."""
+        body = msgspec.json.encode(payload(transition, external_url=self._external_url))
+        answer = await post(self._http, self._url.reveal(), body, now=self._clock())
+        answer.check(_slug(answer.body))
+        _check_ok(answer.body)
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._http.aclose()
+
+
+def payload(transition: Transition, *, external_url: str | None) -> dict[str, object]:
+    """The message in Block Kit: within every limit, and without markup or mentions whatever the incident holds.
+
+    All texts are plain text; the only markup is the link to `external_url`.
+    """
+    content = notice(transition)
+    facts = (("Status", content.status), ("Since", content.since), *content.who)
+    footer = f"Incident {transition.incident.id}, step {transition.number}"
+    link = "" if external_url is None else f" <{_link(external_url)}|Open Tocsin>"
+    blocks: list[dict[str, object]] = [
+        {"type": "header", "text": _plain(content.title, MAX_HEADER)},
+        {"type": "section", "text": _plain(content.headline, _HEADLINE)},
+        {"type": "section", "fields": [_plain(f"{label}\n{value}", _FIELD) for label, value in facts[:MAX_FIELDS]]},
+        {"type": "section", "text": _plain(f"What Tocsin did\n{content.action}", _ACTION)},
+        {
+            "type": "context",
+            "elements": [{"type": "mrkdwn", "text": _escape(footer, _FOOTER) + link, "verbatim": True}],
+        },
+    ]
+    if content.evidence:
+        blocks.insert(3, {"type": "section", "text": _plain("\n".join(("Evidence", *content.evidence)), _LINES)})
+    return {"text": _escape(f"{content.title}: {content.headline}", _FALLBACK), "mrkdwn": False, "blocks": blocks}
+
+
+def _plain(text: str, limit: int) -> dict[str, object]:
+    return {"type": "plain_text", "text": _escape(text, limit), "emoji": False}
+
+
+def _escape(text: str, limit: int) -> str:
+    """Escape Slack's control characters and cut, never through an entity.
+
+    The limit counts UTF-16 units of the escaped text: whichever way Slack counts, it is kept.
+    """
+    # Plain text has no mentions in Slack, but in what imitates it these words wake everybody.
+    quiet = _BROADCAST.sub("@" + _WORD_JOINER, text)
+    pieces: list[str] = []
+    room = limit - 1  # for the ellipsis
+    for character in quiet:
+        piece = _ENTITIES.get(character, character)
+        room -= len(piece) + (character > "\uffff")
+        if room < 0:
+            pieces.append("…")
+            break
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _link(url: str) -> str:
+    return url.replace("|", "%7C").replace("<", "%3C").replace(">", "%3E").replace("&", "&amp;")
+
+
+class _Answer(msgspec.Struct):
+    """How the Web API and its imitators answer; an incoming webhook answers `ok` as text."""
+
+    ok: bool
+    error: str = ""
+
+
+def _check_ok(body: bytes) -> None:
+    """Raise SendError unless a 200 also says that the message was taken."""
+    if body.strip() == b"ok":
+        return
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+    except (msgspec.MsgspecError, RecursionError):
+        # A proxy's login page, for example: the message never reached Slack.
+        raise SendError("answered 200 but not as Slack does", reason=Reason.UNEXPECTED, passing=True) from None
+    if answer.ok:
+        return
+    slug = _slug(answer.error.encode())
+    limited = slug in {"ratelimited", "rate_limited"}
+    raise SendError(
+        f"answered 200 but refused {slug}".rstrip(),
+        reason=Reason.RATE_LIMITED if limited else Reason.REJECTED,
+        passing=slug in _PASSING_WORDS,
+    )
+
+
+def _slug(body: bytes) -> str:
+    """Slack's own word for an error, such as `no_service`, or nothing: other text may echo the secret address."""
+    text = body[:64].decode("ascii", errors="replace").strip()
+    return text if _SLUG.fullmatch(text) else ""
