@@ -1,0 +1,159 @@
+"""MLflow's REST API as the registry needs it: one call, its credentials, and its errors in plain words."""
+
+import base64
+import ssl
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, TypeVar
+
+import httpx
+import msgspec
+from pydantic import AfterValidator, Field, FilePath, model_validator
+
+from alerting.section import Secret, Section
+from monitor.registry import RegistryError
+
+Answer = TypeVar("Answer")
+
+_API = "api/2.0/mlflow"
+_MAX_ERROR_TEXT = 300
+_MAX_PORT = 65535
+_RETRIED_STATUSES = frozenset({408, 425, 429})
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _plain_http_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise ValueError("is not a valid address") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host or (parsed.port or 0) > _MAX_PORT:
+        raise ValueError("must be an http:// or https:// address")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise ValueError("must be a bare address; credentials go to `token`, or `username` and `password`")
+    return url.rstrip("/")
+
+
+class MlflowConfig(Section):
+    """The section `registry` for MLflow."""
+
+    kind: Literal["mlflow"]
+    url: Annotated[str, AfterValidator(_plain_http_url)]
+    """Where the tracking server answers, without `/api/...`."""
+    alias: str = Field(default="champion", min_length=1)
+    """The alias that the serving side follows."""
+    token: Secret | None = None
+    """Sent as a bearer token. A `file` is read for every request, so a rotated token is picked up."""
+    username: str | None = None
+    password: Secret | None = None
+    """For MLflow's basic authentication, together with `username`."""
+    timeout: float = Field(default=10.0, gt=0, le=300)
+    """Seconds to wait for a connection, and for each read and write."""
+    ca_file: FilePath | None = None
+    """PEM file of the authorities to trust instead of the system's."""
+    version_tag: str | None = None
+    """The tag of a model version that holds the version's name in events; without it, MLflow's own number."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_credentials(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("give both `username` and `password`, or neither")
+        if self.token is not None and self.username is not None:
+            raise ValueError("give either `token`, or `username` and `password`")
+        return self
+
+
+class _ErrorAnswer(msgspec.Struct, frozen=True):
+    message: str
+
+
+class MlflowRest:
+    """Asks an MLflow server. Safe to share between threads.
+
+    Args:
+        config: The section `registry`.
+        client: Used instead of a client of its own; `close` closes it.
+    """
+
+    def __init__(self, config: MlflowConfig, client: httpx.Client | None = None) -> None:
+        self._config = config
+        self._client = client or httpx.Client(
+            timeout=config.timeout,
+            verify=ssl.create_default_context(cafile=config.ca_file) if config.ca_file else True,
+        )
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        self._client.close()
+
+    def call(
+        self,
+        answer: type[Answer],
+        method: str,
+        endpoint: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask MLflow once. Everything that can go wrong becomes a RegistryError."""
+        asked = f"{method} {endpoint}"
+        try:
+            response = self._client.request(
+                method,
+                f"{self._config.url}/{_API}/{endpoint}",
+                params=query,
+                json=body,
+                headers=self._authorization(),
+            )
+        except httpx.HTTPError as error:
+            # Only a ConnectError is quoted: the text of a protocol error may hold the header with the token.
+            detail = f"{error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
+            passing = not isinstance(error, httpx.LocalProtocolError)
+            raise RegistryError(f"{self._place}: {asked} failed: {_one_line(detail)}", passing=passing) from None
+        if not response.is_success:
+            raise self._refusal(asked, response)
+        try:
+            # MLflow sends 64-bit integers as numbers, other servers of the API as text: not strict.
+            return msgspec.json.decode(response.content, type=answer, strict=False)
+        except _UNDECODABLE:
+            raise RegistryError(
+                f"{self._place}: the answer to {asked} is not MLflow's: check `url`", passing=False
+            ) from None
+
+    def _refusal(self, asked: str, response: httpx.Response) -> RegistryError:
+        status = response.status_code
+        try:
+            detail = msgspec.json.decode(response.content, type=_ErrorAnswer).message
+        except _UNDECODABLE:
+            # MLflow's own texts come as JSON, but for these two; anything else may be a proxy's page.
+            if status == httpx.codes.FORBIDDEN and b"Invalid Host header" in response.content:
+                detail = "the server refuses this Host header; start MLflow with --allowed-hosts"
+            else:
+                detail = f"{response.reason_phrase}, without an explanation from MLflow; check `url`"
+        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.PROXY_AUTHENTICATION_REQUIRED}:
+            detail = "the credentials were not accepted"
+        if credentials := response.request.headers.get("Authorization", "").partition(" ")[2]:
+            detail = detail.replace(credentials, "***")  # some gateways quote what they were sent
+        passing = status in _RETRIED_STATUSES or response.is_server_error
+        return RegistryError(f"{self._place}: {asked} was answered {status}: {_one_line(detail)}", passing=passing)
+
+    def _authorization(self) -> dict[bytes, bytes]:
+        """The header that proves who is asking, as bytes: httpx refuses text outside ASCII."""
+        config = self._config
+        try:
+            if config.token is not None:
+                return {b"Authorization": b"Bearer " + config.token.reveal().encode()}
+            if config.username is not None and config.password is not None:
+                pair = f"{config.username}:{config.password.reveal()}".encode()
+                return {b"Authorization": b"Basic " + base64.b64encode(pair)}
+        except (OSError, UnicodeError):
+            raise RegistryError(f"{self._place}: the file with the credentials cannot be read", passing=True) from None
+        return {}
+
+    @property
+    def _place(self) -> str:
+        return f"MLflow at {self._config.url}"
+
+
+def _one_line(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:_MAX_ERROR_TEXT]
