@@ -1,0 +1,197 @@
+"""The HTTP side: metrics for Prometheus, two probes, and the incidents to read. Nothing here changes anything.
+
+GET /metrics              the Prometheus text format, or OpenMetrics if it is asked for
+GET /healthz              200 while the process works, 503 once it should be restarted
+GET /readyz               200 once it reads events, 503 before
+GET /api/v1/incidents     incidents as JSON, the newest first; ?open_only=true, ?limit=100
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from alerting.incident import Incident
+from monitor.store import StoreError
+
+Probe = Callable[[], str | None]
+"""Looks at one thing: None if it is well, otherwise one sentence that says what is wrong."""
+
+MAX_INCIDENTS = 1000
+
+_JSON = "application/json"
+
+
+class ServerError(Exception):
+    """The server cannot listen; one clear line."""
+
+
+class IncidentLog(Protocol):
+    """Where incidents are read; the store."""
+
+    def incidents(self, *, open_only: bool = False, limit: int | None = None) -> Sequence[Incident]:
+        """Incidents, the newest first."""
+
+
+class Heartbeat:
+    """A probe of something that must go on: well as long as it was heard of within `limit` seconds."""
+
+    def __init__(self, what: str, limit: float, clock: Callable[[], float]) -> None:
+        """`what` is the subject of the sentence, `clock` a monotonic one; it counts as heard of now."""
+        self._what = what
+        self._limit = limit
+        self._clock = clock
+        self._last = clock()
+
+    def beat(self) -> None:
+        """Say that it is alive. Any thread."""
+        self._last = self._clock()
+
+    def __call__(self) -> str | None:
+        """The probe."""
+        silent = self._clock() - self._last
+        return None if silent <= self._limit else f"{self._what} has not turned for {silent:.0f} s"
+
+
+class Server:
+    """Serves in a thread of its own, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        incidents: IncidentLog,
+        health: Mapping[str, Probe],
+        readiness: Mapping[str, Probe],
+    ) -> None:
+        """Nothing is bound yet.
+
+        Args:
+            host: name or address to listen on.
+            port: 0 takes any free one; see `port` after `start`.
+            registry: what /metrics shows.
+            incidents: where /api/v1/incidents reads.
+            health: probes by name; /healthz is 200 if all are well.
+            readiness: probes by name; /readyz is 200 if all are well.
+        """
+        self._host = host
+        self._port = port
+        # One way in, whatever the environment says: no signal handlers, no logging set-up, no websockets.
+        config = uvicorn.Config(
+            application(registry=registry, incidents=incidents, health=health, readiness=readiness),
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is served; the configured one before `start`."""
+        return self._port if self._socket is None else int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Listen, and serve in a thread. Raises ServerError if the address cannot be had."""
+        self._socket = _listen(self._host, self._port)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="server", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is being answered, and close. Safe to call twice, and before `start`."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        if self._socket is not None:
+            self._socket.close()
+
+
+def application(
+    *, registry: CollectorRegistry, incidents: IncidentLog, health: Mapping[str, Probe], readiness: Mapping[str, Probe]
+) -> Starlette:
+    """The ASGI application that the server serves; see the top of the file."""
+
+    # Plain functions: Starlette runs them in its threads, so a slow disk does not hold up the probes.
+    def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"content-type": content_type})
+
+    def healthz(_request: Request) -> Response:
+        return _probed(health)
+
+    def readyz(_request: Request) -> Response:
+        return _probed(readiness)
+
+    def list_incidents(request: Request) -> Response:
+        try:
+            open_only, limit = _query(request)
+        except ValueError as error:
+            return _json({"error": str(error)}, status=400)
+        try:
+            found = incidents.incidents(open_only=open_only, limit=limit)
+        except StoreError as error:
+            return _json({"error": str(error)}, status=503)
+        return _json({"incidents": found})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/api/v1/incidents", list_incidents),
+        ]
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio switches off Nagle's delay, 40 ms an answer, only where it is.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ServerError(f"server: cannot listen on {host}:{port}: {reason}") from error
+    return listening
+
+
+def _query(request: Request) -> tuple[bool, int]:
+    unknown = set(request.query_params) - {"open_only", "limit"}
+    if unknown:
+        raise ValueError(f"unknown parameter {min(unknown)!r}; there are open_only and limit")
+    open_only = request.query_params.get("open_only", "false")
+    if open_only not in ("true", "false"):
+        raise ValueError("open_only is true or false")
+    limit = request.query_params.get("limit", "100")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and 1 <= int(limit) <= MAX_INCIDENTS):
+        raise ValueError(f"limit is a number from 1 to {MAX_INCIDENTS}")
+    return open_only == "true", int(limit)
+
+
+def _probed(probes: Mapping[str, Probe]) -> Response:
+    wrong = {name: sentence for name, probe in probes.items() if (sentence := probe()) is not None}
+    return _json({"ok": not wrong, "wrong": wrong}, status=503 if wrong else 200)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type=_JSON, headers={"cache-control": "no-store"})
