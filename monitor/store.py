@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Table,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -104,8 +105,6 @@ class Store:
         """Close all connections. Safe to call twice."""
         self._writer.dispose()
 
-    # The loop.
-
     def commit(self, commit: Commit) -> None:
         """Write everything in one transaction; it is on disk when this returns."""
         with self._errors():
@@ -118,7 +117,8 @@ class Store:
             }
             with self._writer.begin() as connection:
                 if commit.forget:
-                    connection.execute(delete(STATES).where(STATES.c.name.in_(commit.forget)))
+                    gone = delete(STATES).where(STATES.c.name == bindparam("gone"))
+                    connection.execute(gone, [{"gone": name} for name in commit.forget])
                 for table in (OFFSETS, STATES, INCIDENTS):
                     self._put(connection, table, rows[table])
                 for table in (MESSAGES, ACTIONS):

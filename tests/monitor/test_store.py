@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from monitor import tables
 from monitor.action import Action, ActionState
 from monitor.source import Partition
 from monitor.store import Commit, Store, StoreError
+from tests.contracts.action_log_contract import ActionLogContract, MakeLog
 from tests.contracts.outbox_contract import MakeOutbox, OutboxContract
 
 
@@ -97,7 +98,7 @@ def numbers_found(store: Store) -> set[int]:
 
 
 class StoreSubject:
-    """A store as the outbox contract wants it."""
+    """A store as the contracts of its two ports want it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -110,19 +111,34 @@ class StoreSubject:
         self.outbox.close()
         self.outbox = Store(self._path)
 
+    @property
+    def log(self) -> Store:
+        return self.outbox
+
+
+@pytest.fixture
+def make_subject(tmp_path: Path) -> Iterator[Callable[[], StoreSubject]]:
+    made: list[StoreSubject] = []
+
+    def make() -> StoreSubject:
+        made.append(StoreSubject(tmp_path / f"{len(made)}.db"))
+        return made[-1]
+
+    yield make
+    for subject in made:
+        subject.outbox.close()
+
 
 class TestStoreAsOutbox(OutboxContract):
     @pytest.fixture
-    def make_outbox(self, tmp_path: Path) -> Iterator[MakeOutbox]:
-        made: list[StoreSubject] = []
+    def make_outbox(self, make_subject: MakeOutbox) -> MakeOutbox:
+        return make_subject
 
-        def make() -> StoreSubject:
-            made.append(StoreSubject(tmp_path / f"{len(made)}.db"))
-            return made[-1]
 
-        yield make
-        for subject in made:
-            subject.outbox.close()
+class TestStoreAsActionLog(ActionLogContract):
+    @pytest.fixture
+    def make_log(self, make_subject: MakeLog) -> MakeLog:
+        return make_subject
 
 
 @pytest.fixture
