@@ -1,0 +1,137 @@
+"""A real MLflow server on a free loopback port, and what a data scientist does to its registry."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+START_SECONDS = 100.0
+STOP_SECONDS = 10.0
+START_ATTEMPTS = 3
+
+
+class MlflowServer:
+    """A running server; the methods are what people and their CI do, not what Tocsin does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def add_model(self, model: str) -> None:
+        self._post("registered-models/create", {"name": model})
+
+    def add_version(self, model: str, tags: Mapping[str, str] | None = None) -> str:
+        """Register a version and return MLflow's number of it."""
+        body = {
+            "name": model,
+            "source": "s3://models/nowhere",
+            "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
+        }
+        answer = self._post("model-versions/create", body)
+        return str(answer["model_version"]["version"])
+
+    def set_alias(self, model: str, alias: str, number: str) -> None:
+        self._post("registered-models/alias", {"name": model, "alias": alias, "version": number})
+
+    def set_tag(self, model: str, number: str, key: str, value: str) -> None:
+        self._post("model-versions/set-tag", {"name": model, "version": number, "key": key, "value": value})
+
+    def version(self, model: str, number: str) -> dict[str, str]:
+        """The tags of a version, as MLflow shows them."""
+        query = {"name": model, "version": number}
+        answer = httpx.get(f"{self.url}/api/2.0/mlflow/model-versions/get", params=query, timeout=30.0)
+        tags = answer.raise_for_status().json()["model_version"].get("tags", [])
+        return {tag["key"]: tag["value"] for tag in tags}
+
+    def _post(self, endpoint: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
+        answer = httpx.post(f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=30.0)
+        result: dict[str, dict[str, str]] = answer.raise_for_status().json()
+        return result
+
+
+@contextmanager
+def running_mlflow(folder: Path) -> Iterator[MlflowServer]:
+    """Start a server whose data and log are in `folder`; stop it, and all it has started, at the end."""
+    for attempt in range(START_ATTEMPTS):  # a free port may be taken by somebody else before the server has it
+        port = _free_port()
+        log = folder / f"mlflow-{attempt}.log"
+        process = _start(folder, port, log)
+        try:
+            if _is_ready(process, f"http://127.0.0.1:{port}"):
+                yield MlflowServer(f"http://127.0.0.1:{port}")
+                return
+        finally:
+            _stop(process)
+    raise RuntimeError(f"MLflow did not start; the end of {log}:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One server for the whole run: it takes ten seconds and more to start."""
+    if importlib.util.find_spec("mlflow") is None:
+        reason = "MLflow is not installed (the extra `demo`)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command + places,
+            cwd=folder,
+            # Without its job runner, the server is two processes instead of ten.
+            env=inherited
+            | {
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "DO_NOT_TRACK": "true",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that the group can be stopped as one
+        )
+
+
+def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health", timeout=5.0).is_success:
+                return True
+        except httpx.TransportError:
+            time.sleep(0.1)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, kind)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait(STOP_SECONDS)
