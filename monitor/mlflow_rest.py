@@ -1,6 +1,7 @@
 """MLflow's REST API as the registry needs it: one call, its credentials, and its errors in plain words."""
 
 import base64
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
@@ -17,6 +18,7 @@ Answer = TypeVar("Answer")
 _API = "api/2.0/mlflow"
 _MAX_ERROR_TEXT = 300
 _MAX_PORT = 65535
+_TOKEN = re.compile("[!-~]+")
 _RETRIED_STATUSES = frozenset({408, 425, 429})
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -105,10 +107,9 @@ class MlflowRest:
                 headers=self._authorization(),
             )
         except httpx.HTTPError as error:
-            # Only a ConnectError is quoted: the text of a protocol error may hold the header with the token.
+            # Only a ConnectError is quoted: the text of other errors may hold what was sent.
             detail = f"{error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
-            passing = not isinstance(error, httpx.LocalProtocolError)
-            raise RegistryError(f"{self._place}: {asked} failed: {_one_line(detail)}", passing=passing) from None
+            raise RegistryError(f"{self._place}: {asked} failed: {_one_line(detail)}", passing=True) from None
         if not response.is_success:
             raise self._refusal(asked, response)
         try:
@@ -136,17 +137,22 @@ class MlflowRest:
         passing = status in _RETRIED_STATUSES or response.is_server_error
         return RegistryError(f"{self._place}: {asked} was answered {status}: {_one_line(detail)}", passing=passing)
 
-    def _authorization(self) -> dict[bytes, bytes]:
-        """The header that proves who is asking, as bytes: httpx refuses text outside ASCII."""
+    def _authorization(self) -> dict[str, str]:
+        """The header that proves who is asking."""
         config = self._config
         try:
-            if config.token is not None:
-                return {b"Authorization": b"Bearer " + config.token.reveal().encode()}
-            if config.username is not None and config.password is not None:
-                pair = f"{config.username}:{config.password.reveal()}".encode()
-                return {b"Authorization": b"Basic " + base64.b64encode(pair)}
+            token = config.token.reveal() if config.token is not None else ""
+            password = config.password.reveal() if config.password is not None else ""
         except (OSError, UnicodeError):
             raise RegistryError(f"{self._place}: the file with the credentials cannot be read", passing=True) from None
+        if config.token is not None:
+            if not _TOKEN.fullmatch(token):  # checked here, because the HTTP library would quote it
+                reason = "the token is empty or holds characters that no header can carry"
+                raise RegistryError(f"{self._place}: {reason}", passing=False)
+            return {"Authorization": f"Bearer {token}"}
+        if config.username is not None:
+            pair = base64.b64encode(f"{config.username}:{password}".encode())
+            return {"Authorization": f"Basic {pair.decode()}"}
         return {}
 
     @property
