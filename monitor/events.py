@@ -38,6 +38,11 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="p
     proba: dict[str, float] | None = None
     embedding: list[float] | None = None
 
+    @property
+    def epoch(self) -> float:
+        """Event time in epoch seconds."""
+        return epoch(self.ts)
+
 
 class Label(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="label"):
     """The truth about an earlier prediction, by its event id; it may come days later."""
@@ -48,6 +53,11 @@ class Label(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="label"
     model: Name | None = None
     labeler: Name | None = None
 
+    @property
+    def epoch(self) -> float:
+        """Event time in epoch seconds."""
+        return epoch(self.ts)
+
 
 class Features(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="features"):
     """Features without a prediction, from a feature store or a training pipeline."""
@@ -57,6 +67,11 @@ class Features(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="fea
     model: Name
     features: dict[str, Value]
     source: Name | None = None
+
+    @property
+    def epoch(self) -> float:
+        """Event time in epoch seconds."""
+        return epoch(self.ts)
 
 
 Event = Prediction | Label | Features

@@ -197,8 +197,15 @@ class Detection:
             "threshold", "The false-alarm budget: events per false incident while all is well.", "model"
         )
         self.streams = make.gauge("streams", "Score streams that are watched, by model.", "model")
-        self.nonfinite = make.counter(
-            "nonfinite_values_total", "Feature values that are NaN or infinite, by model.", "model"
+        self.invalid_values = make.counter(
+            "invalid_values_total", "Feature values that were missing or not of the baseline's type, by model.", "model"
+        )
+        self.companions = make.counter(
+            "companion_detections_total",
+            "Changes that a detector of river has seen, where one is configured.",
+            "model",
+            "detector",
+            "signal",
         )
         self.baseline = make.gauge("baseline_info", "1 for the digest of the baseline in use.", "model", "digest")
         self.baseline_events = make.gauge("baseline_events", "Events that the baseline in use was built from.", "model")

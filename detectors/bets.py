@@ -1,0 +1,183 @@
+"""Bets: for each code of an alphabet, the factor by which the evidence against "all is well" grows or shrinks.
+
+A bet is a non-negative function on codes whose mean is at most 1 while all is well; a product of bets is then an
+e-process, and a detector built on it has a run length that needs no simulation (Shin, Ramdas and Rinaldo 2022,
+arXiv:2203.03532). "All is well" is composite, because the reference is finite and traffic varies by itself. Each table
+is therefore divided by an upper confidence bound of its own mean: the bound, not the estimate, must not exceed 1.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, Cells, NumericCells, normal_scores
+
+Floats = npt.NDArray[np.float64]
+
+SHIFTS = (0.25, 0.5, 1.0)
+"""Location changes bet on, each way, in standard deviations of the normal score."""
+SCALES = (0.6, 1.6, 2.5)
+"""Variance ratios bet on."""
+SHARES = (0.05, 0.3)
+"""Shares bet on for values that the reference hardly had: out of range, unseen, missing."""
+BODY_BETS = 2 * len(SHIFTS) + len(SCALES)
+FEATURE_BETS = BODY_BETS + 2 * len(SHARES)
+"""Bets on one feature: on its body, on values outside of it, on missing values."""
+MIN_GROUP = 20
+"""Reference events below which a group says nothing about natural variation."""
+RISES = (0.05, 0.15, 0.4)
+"""By how much of what is left to 1 the probability of an outcome is bet to rise."""
+SMALLEST, LARGEST = 1e-3, 1e3
+"""Bets are kept within these, so that 64 of them multiplied stay within double precision."""
+
+
+class Caution(msgspec.Struct, frozen=True):
+    """How much a bound stays away from an estimate."""
+
+    z: float = 3.0
+    """Standard errors added for the finite reference."""
+    tail: float = 1e-3
+    """Chance, per bound, that a share estimated from few events is really larger than its bound."""
+    tolerance: float = 0.02
+    """Differences too small to matter, as a shift in standard deviations or a share."""
+    natural: float = 2.0
+    """Standard deviations of the reference's own variation between groups (hours, days, sources) that are allowed."""
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """How often each code came in the reference: overall, and in groups that show its natural variation."""
+
+    counts: tuple[int, ...]
+    groups: dict[str, dict[str, tuple[int, ...]]]
+    """Partition ("time", "hour", "source", "labeler") -> group -> counts, each a part of `counts`."""
+
+
+def upper_share(count: npt.ArrayLike, total: float, caution: Caution) -> Floats:
+    """Upper confidence bound of a share seen `count` times in `total` events: Poisson tail, at most 1."""
+    from scipy.special import gammaincinv  # noqa: PLC0415 - only while learning
+
+    seen = np.asarray(count, dtype=np.float64)
+    bound = gammaincinv(seen + 1.0, 1.0 - caution.tail) / max(total, 1.0)
+    return np.asarray(np.minimum(bound + caution.tolerance / 2, 1.0))
+
+
+def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats:
+    """Standard deviation, per bet, of group means beyond what the groups' sizes explain; shape (bets,).
+
+    Zero unless the groups differ more than chance would (1 % level of the homogeneity statistic).
+    """
+    from scipy.stats import chi2  # noqa: PLC0415 - only while learning
+
+    counts = np.asarray([group for group in groups.values() if sum(group) >= MIN_GROUP], dtype=np.float64)
+    if len(counts) < 2:
+        return np.zeros(table.shape[1])
+    sizes = counts.sum(axis=1, keepdims=True)
+    means = counts @ table / sizes
+    centre = (means * sizes).sum(axis=0) / sizes.sum()
+    variance = np.maximum(counts.sum(axis=0) @ table**2 / sizes.sum() - centre**2, 1e-12)
+    freedom = len(counts) - 1
+    statistic = (sizes * (means - centre) ** 2 / variance).sum(axis=0)
+    excess = np.maximum(statistic / freedom - 1.0, 0.0) * variance / sizes.mean()
+    return np.asarray(np.where(statistic > chi2.ppf(0.99, freedom), np.sqrt(excess), 0.0))
+
+
+def make_safe(table: Floats, reference: Reference, caution: Caution) -> Floats:
+    """Divide each bet (columns of `table`, shape (codes, bets)) by an upper confidence bound of its mean."""
+    counts = np.asarray(reference.counts, dtype=np.float64)
+    total = max(counts.sum(), 1.0)
+    held = counts + np.where(counts == 0, 0.5, 0.0)
+    shares = held / held.sum()
+    mean = shares @ table
+    spread = np.sqrt(np.maximum(shares @ table**2 - mean**2, 0.0))
+    margin = (caution.z / np.sqrt(total) + caution.tolerance) * spread
+    natural = [natural_spread(table, groups) for groups in reference.groups.values()]
+    margin += caution.natural * np.max(natural, axis=0, initial=0.0)
+    return np.asarray(np.clip(table / np.maximum(mean + margin, 1.0), SMALLEST, LARGEST), dtype=np.float64)
+
+
+def excuse(table: Floats, counts: Sequence[int], caution: Caution) -> Floats:
+    """What to divide a group's factors by because the group was always different, shape (bets,), at least 1.
+
+    Above 1 only where the group's own reference mean is more than `caution.z` standard errors over 1.
+    """
+    held = np.asarray(counts, dtype=np.float64)
+    total = held.sum()
+    if total < 1:
+        return np.ones(table.shape[1])
+    mean = held @ table / total
+    error = np.sqrt(np.maximum(held @ table**2 / total - mean**2, 0.0) / total)
+    return np.asarray(np.where(mean - caution.z * error > 1.0, mean + caution.z * error, 1.0), dtype=np.float64)
+
+
+def rise(shares_bound: float, share: float, hit: npt.NDArray[np.bool_]) -> Floats:
+    """Likelihood ratio of "the share of `hit` codes has risen to `share`" against its bound (shape (codes,))."""
+    bound = min(shares_bound, 1.0 - 1e-6)
+    target = max(share, bound)
+    return np.where(hit, target / bound, (1.0 - target) / (1.0 - bound))
+
+
+def feature_bets(cells: Cells, reference: Reference, caution: Caution) -> Floats:
+    """The bets on one feature, shape (codes, FEATURE_BETS): location and scale, or categories; unseen; missing."""
+    counts = np.asarray(cells.counts, dtype=np.float64)
+    total = counts.sum()
+    reserved = np.arange(counts.size) - (counts.size - RESERVED)
+    numeric = isinstance(cells, NumericCells)
+    body = _location_bets(counts) if numeric else _category_bets(counts, caution)
+    outside = (reserved == ABOVE) | (reserved == BELOW)
+    missing = reserved == MISSING
+    special = [
+        rise(float(upper_share(counts[hit].sum(), total, caution)), share, hit)
+        for hit in (outside, missing)
+        for share in SHARES
+    ]
+    return make_safe(np.column_stack([body, *special]), reference, caution)
+
+
+def _location_bets(counts: Floats) -> Floats:
+    """Exponential tilts of the normal score, and variance ratios; values out of range count as the nearest cell."""
+    regular = counts.size - RESERVED
+    if regular < 2:
+        return np.ones((counts.size, BODY_BETS))
+    inside = normal_scores(counts[:regular].tolist())
+    score = np.concatenate([inside, [inside[-1], inside[0], 0.0]])
+    shifts = [np.exp(sign * shift * score - shift**2 / 2) for shift in SHIFTS for sign in (1.0, -1.0)]
+    scales = [ratio**-0.5 * np.exp(score**2 * (1.0 - 1.0 / ratio) / 2) for ratio in SCALES]
+    table = np.stack(shifts + scales, axis=1)
+    table[-1] = 1.0
+    # Discrete scores are not Gaussian: the normalisers come from the cells themselves.
+    held = np.concatenate([counts[:regular], np.zeros(RESERVED)])
+    return np.asarray(table / (held @ table / held.sum()), dtype=np.float64)
+
+
+def _category_bets(counts: Floats, caution: Caution) -> Floats:
+    """One bet on a rise of each of the most frequent categories, as many as a numeric feature has bets."""
+    table = np.ones((counts.size, BODY_BETS))
+    total = counts.sum()
+    for column in range(min(counts.size - RESERVED, BODY_BETS)):
+        bound = float(upper_share(counts[column], total, caution))
+        table[:, column] = rise(bound, bound + 0.25 * (1.0 - bound), np.arange(counts.size) == column)
+    return table
+
+
+def outcome_hits(outcomes: int, expected: int | None) -> list[tuple[int, ...]]:
+    """The sets of outcomes that are bet on, in the order of the bets: each but `expected`; then any but `expected`."""
+    others = [outcome for outcome in range(outcomes) if outcome != expected]
+    singles: list[tuple[int, ...]] = [(outcome,) for outcome in others]
+    return singles if expected is None or len(others) < 2 else [*singles, tuple(others)]
+
+
+def outcome_bets(reference: Reference, expected: int | None, caution: Caution) -> Floats:
+    """Bets on the outcome of an event, shape (outcomes, bets): each set of `outcome_hits` rises by each of RISES.
+
+    `expected` is a label's own class (any other outcome is an error), or None for predicted classes.
+    """
+    counts = np.asarray(reference.counts, dtype=np.float64)
+    total = float(counts.sum())
+    columns = []
+    for outcomes in outcome_hits(counts.size, expected):
+        hit = np.isin(np.arange(counts.size), outcomes)
+        bound = float(upper_share(counts[hit].sum(), total, caution))
+        columns += [rise(bound, bound + step * (1.0 - bound), hit) for step in RISES]
+    return make_safe(np.stack(columns, axis=1), reference, caution)

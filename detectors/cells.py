@@ -1,0 +1,133 @@
+"""Cells: a feature's values cut into a small alphabet, learnt once from the reference and then frozen.
+
+Everything that is watched becomes a code into such an alphabet, so that one engine can bet on all of it. The last three
+codes of every alphabet are reserved: a value above (or, for categories, never seen in) the reference, one below it,
+and a missing one.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
+
+MAX_CELLS = 48
+"""Regular cells of a feature: enough for a smooth rank score, few enough that each holds several reference events."""
+MIN_COUNT = 8
+"""Reference events that a regular cell must hold, so that its share is known to a third or better."""
+RESERVED = 3
+ABOVE, BELOW, MISSING = 0, 1, 2
+
+
+class NumericCells(msgspec.Struct, frozen=True, tag="numeric"):
+    """Intervals of a numeric feature; ties are never split, so discrete and constant features need no special case."""
+
+    lowest: float
+    uppers: tuple[float, ...]
+    """The largest reference value in each cell, ascending."""
+    counts: tuple[int, ...]
+    """Reference events in each code, reserved ones included."""
+
+    @property
+    def size(self) -> int:
+        """Number of codes, reserved ones included."""
+        return len(self.uppers) + RESERVED
+
+    def encode(self, values: Floats) -> Codes:
+        """Codes of `values` (shape (n,)); NaN is missing, infinities are above or below."""
+        codes = np.searchsorted(self.uppers, values, side="left")
+        regular = len(self.uppers)
+        codes[values < self.lowest] = regular + BELOW
+        codes[np.isnan(values)] = regular + MISSING
+        return codes
+
+
+class CategoryCells(msgspec.Struct, frozen=True, tag="category"):
+    """The categories of a feature, the frequent ones on their own, the rare ones together in the last regular cell."""
+
+    values: tuple[str, ...]
+    rare: frozenset[str]
+    counts: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of codes, reserved ones included."""
+        return len(self.counts)
+
+    def table(self) -> dict[str | None, int]:
+        """Code of every category seen in the reference, and of None; anything else has code `unseen`."""
+        codes: dict[str | None, int] = {value: code for code, value in enumerate(self.values)}
+        codes.update(dict.fromkeys(self.rare, len(self.values)))
+        codes[None] = self.size - RESERVED + MISSING
+        return codes
+
+    @property
+    def unseen(self) -> int:
+        """The code of a category that the reference did not have."""
+        return self.size - RESERVED + ABOVE
+
+
+Cells = NumericCells | CategoryCells
+
+
+def numeric_cells(values: Floats) -> NumericCells:
+    """Cut reference values (shape (n,), NaN where missing) into at most MAX_CELLS cells of about equal count."""
+    present = np.sort(values[np.isfinite(values)])
+    missing = int(values.size - present.size)
+    if present.size == 0:
+        return NumericCells(lowest=0.0, uppers=(), counts=(0, 0, missing))
+    atoms, atom_counts = np.unique(present, return_counts=True)
+    wanted = max(MIN_COUNT, present.size / MAX_CELLS)
+    uppers: list[float] = []
+    counts: list[int] = []
+    held = 0
+    for atom, count in zip(atoms.tolist(), atom_counts.tolist(), strict=True):
+        if held >= wanted or (held >= MIN_COUNT and count >= wanted):
+            counts.append(held)
+            held = 0
+        elif uppers:
+            uppers.pop()
+        uppers.append(atom)
+        held += count
+    counts.append(held)
+    if len(counts) > 1 and counts[-1] < MIN_COUNT:
+        last = counts.pop()
+        uppers.pop(-2)
+        counts[-1] += last
+    return NumericCells(float(atoms[0]), tuple(uppers), (*counts, 0, 0, missing))
+
+
+def category_cells(values: Iterable[str | None]) -> CategoryCells:
+    """Learn categories: up to MAX_CELLS - 1 frequent ones on their own, the rest together."""
+    seen = Counter(values)
+    missing = seen.pop(None, 0)
+    ranked = sorted(((value, count) for value, count in seen.items() if value is not None), key=lambda x: (-x[1], x[0]))
+    own = [(value, count) for value, count in ranked if count >= MIN_COUNT][: MAX_CELLS - 1]
+    rest = ranked[len(own) :]
+    counts = [count for _, count in own] + ([sum(count for _, count in rest)] if rest else [])
+    return CategoryCells(
+        tuple(value for value, _ in own), frozenset(value for value, _ in rest), (*counts, 0, 0, missing)
+    )
+
+
+def normal_scores(counts: Sequence[int]) -> Floats:
+    """Standardised normal scores of ordered cells (counts without reserved ones): mean 0, variance 1 over the counts.
+
+    The score of a cell is the normal quantile of its mid-rank, so that ties and heavy tails are harmless (van der
+    Waerden scores). All zero if there are fewer than two cells: a constant has no location.
+    """
+    from scipy.special import ndtri  # noqa: PLC0415 - scipy costs 0.2 s and is needed only while learning
+
+    held = np.asarray(counts, dtype=np.float64)
+    total = held.sum()
+    if held.size < 2 or total == 0:
+        return np.zeros(held.size)
+    middle = (np.cumsum(held) - held / 2) / total
+    raw = ndtri(middle)
+    centred = raw - (held @ raw) / total
+    spread = np.sqrt((held @ centred**2) / total)
+    return np.asarray(centred / spread, dtype=np.float64)

@@ -1,0 +1,239 @@
+"""The bank: everything that is watched of one model, as families of bets on one false-alarm budget.
+
+Predictions and labels are two clocks. On each, the weights of all families sum to 1, and every event feeds one key of a
+keyed family; so the sum over everything is an e-detector on the count of all events, and a stream that reaches the
+budget is a false alarm at most once in that many events on average. See DESIGN.md, "One budget".
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors.bets import (
+    Caution,
+    Reference,
+    excuse,
+    feature_bets,
+    outcome_bets,
+)
+from detectors.edetector import Batch, Excursion, Family, Step
+from monitor.baseline import Baseline
+from monitor.columns import Columns, FeatureColumns, LabelColumns
+
+Floats = npt.NDArray[np.float64]
+
+WEIGHTS: Mapping[str, float] = {
+    "features": 0.35,
+    "features/source": 0.35,
+    "predicted": 0.15,
+    "predicted/source": 0.15,
+    "confusion": 0.4,
+    "confusion/source": 0.3,
+    "confusion/labeler": 0.3,
+}
+"""Shares of the budget: the first four on the clock of predictions, the last three on that of labels."""
+
+
+class Place(NamedTuple):
+    """One stream of one family for one key."""
+
+    family: str
+    key: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An event at which what alarms changed."""
+
+    index: int
+    ts: float
+
+
+class FamilyState(msgspec.Struct, array_like=True):
+    """A family's memory, for the store."""
+
+    statistic: dict[int, bytes]
+    excursions: list[tuple[int, int, Excursion]]
+
+
+class BankState(msgspec.Struct, array_like=True):
+    """A bank's memory, for the store; of the size of its streams, whatever it has read."""
+
+    digest: str
+    families: dict[str, FamilyState]
+    sources: list[str]
+    labelers: list[str]
+
+
+class Bank:
+    """All families of one model."""
+
+    def __init__(self, baseline: Baseline, budget: float, caution: Caution) -> None:
+        """Build the bets from the baseline; `budget` is the number of events per false alarm."""
+        self.baseline = baseline
+        self.digest = baseline.digest
+        self.columns = Columns(baseline)
+        self.budget = budget
+        self.label_kinds = len(baseline.classes) if baseline.residual is None else 1
+        self.families = dict(self._build(caution))
+
+    def update(self, features: FeatureColumns, labels: LabelColumns) -> Iterator[Moment]:
+        """Feed events; stop at each event that changes what alarms, and give the caller the moment to look.
+
+        Cutting the same events into other batches gives the same moments and the same state.
+        """
+        batches = self._batches(features, labels)
+        while any(batch.index.size for batch in batches.values()):
+            steps = {name: self.families[name].run(batch) for name, batch in batches.items()}
+            changes = [change for step in steps.values() for change in step.changes]
+            if not changes:
+                self._accept(steps)
+                return
+            stop = min(changes).index
+            self._accept({name: self.families[name].run(batch.until(stop)) for name, batch in batches.items()})
+            yield Moment(stop, self._moment_ts(stop, features, labels))
+            batches = {name: batch.after(stop) for name, batch in batches.items()}
+
+    def alarming(self) -> list[tuple[Place, Excursion]]:
+        """Every stream that has reached the budget and has not recovered."""
+        return [
+            (Place(name, key, stream), excursion)
+            for name, family in self.families.items()
+            for (key, stream), excursion in sorted(family.excursions.items())
+            if excursion.alarmed_index is not None
+        ]
+
+    def highest(self) -> dict[str, float]:
+        """The largest weighted statistic of each family now; it alarms at `budget`."""
+        return {
+            name: max(
+                (float((((held - 1.0) * family.weights).sum(axis=1)).max()) for held in family.statistic.values()),
+                default=0.0,
+            )
+            for name, family in self.families.items()
+        }
+
+    def streams(self) -> int:
+        """How many streams are watched now, over all keys seen."""
+        return sum(family.streams * max(len(family.statistic), 1) for family in self.families.values())
+
+    def dump(self) -> bytes:
+        """The state, for the store."""
+        families = {
+            name: FamilyState(
+                statistic={key: held.tobytes() for key, held in family.statistic.items()},
+                excursions=[(key, stream, excursion) for (key, stream), excursion in family.excursions.items()],
+            )
+            for name, family in self.families.items()
+        }
+        return msgspec.msgpack.encode(
+            BankState(self.digest, families, self.columns.sources.names, self.columns.labelers.names)
+        )
+
+    def restore(self, blob: bytes) -> bool:
+        """Take up a stored state; False, and nothing done, if it belongs to another baseline."""
+        state = msgspec.msgpack.decode(blob, type=BankState)
+        if state.digest != self.digest:
+            return False
+        for slots, names in ((self.columns.sources, state.sources), (self.columns.labelers, state.labelers)):
+            for name in names[1:]:
+                slots.of(name)
+        for name, held in state.families.items():
+            family = self.families[name]
+            shape = (family.streams, family.bets)
+            family.statistic = {key: np.frombuffer(raw).reshape(shape).copy() for key, raw in held.statistic.items()}
+            family.excursions = {(key, stream): excursion for key, stream, excursion in held.excursions}
+        return True
+
+    def _accept(self, steps: Mapping[str, Step]) -> None:
+        for name, step in steps.items():
+            self.families[name].accept(step)
+
+    def _build(self, caution: Caution) -> Iterator[tuple[str, Family]]:
+        baseline, columns = self.baseline, self.columns
+        references = [feature.reference for feature in baseline.features.values()]
+        tables = _stack([feature_bets(f.cells, f.reference, caution) for f in baseline.features.values()])
+        yield "features", self._family("features", tables, len(references), {})
+        divisors = _excuses(tables, references, "source", columns.sources.of, caution)
+        yield "features/source", self._family("features/source", tables, len(references), divisors)
+        if baseline.residual is None:
+            predicted = outcome_bets(baseline.predicted, None, caution)[np.newaxis]
+            yield "predicted", self._family("predicted", predicted, 1, {})
+            divisors = _excuses(predicted, [baseline.predicted], "source", columns.sources.of, caution)
+            yield "predicted/source", self._family("predicted/source", predicted, 1, divisors)
+        outcomes, outcome_references = self._outcome_tables(caution)
+        yield "confusion", self._family("confusion", outcomes, 1, {})
+        for group, slots in (("source", columns.sources), ("labeler", columns.labelers)):
+            divisors = {}
+            for kind, reference in enumerate(outcome_references):
+                found = _excuses(outcomes[kind : kind + 1], [reference], group, slots.of, caution)
+                divisors.update({slot * self.label_kinds + kind: divisor for slot, divisor in found.items()})
+            yield f"confusion/{group}", self._family(f"confusion/{group}", outcomes, 1, divisors)
+
+    def _outcome_tables(self, caution: Caution) -> tuple[Floats, list[Reference]]:
+        residual = self.baseline.residual
+        if residual is not None:
+            return feature_bets(residual.cells, residual.reference, caution)[np.newaxis], [residual.reference]
+        references = [self.baseline.confusion[name] for name in self.baseline.classes]
+        return _stack([outcome_bets(ref, kind, caution) for kind, ref in enumerate(references)]), references
+
+    def _family(self, name: str, tables: Floats, streams: int, divisors: Mapping[int, Floats]) -> Family:
+        weights = np.full((streams, tables.shape[2]), WEIGHTS[name] / (streams * tables.shape[2]))
+        return Family(tables, weights, self.budget, divisors=divisors)
+
+    def _batches(self, features: FeatureColumns, labels: LabelColumns) -> dict[str, Batch]:
+        nobody = np.zeros(features.index.size, dtype=np.intp)
+        batches = {
+            "features": Batch(features.index, features.ts, nobody, features.codes),
+            "features/source": Batch(features.index, features.ts, features.sources, features.codes),
+        }
+        if self.baseline.residual is None:
+            with_class = np.flatnonzero(features.predicted >= 0)
+            predicted = Batch(features.index, features.ts, nobody, features.predicted[:, np.newaxis])
+            by_source = Batch(features.index, features.ts, features.sources, predicted.codes)
+            batches["predicted"] = predicted.rows(with_class)
+            batches["predicted/source"] = by_source.rows(with_class)
+        outcomes = labels.outcomes[:, np.newaxis]
+        for name, slots in (("", 0), ("/source", labels.sources), ("/labeler", labels.labelers)):
+            keys = np.asarray(slots * self.label_kinds + labels.labels, dtype=np.intp)
+            batches[f"confusion{name}"] = Batch(labels.index, labels.predicted_at, keys, outcomes)
+        return batches
+
+    def _moment_ts(self, index: int, features: FeatureColumns, labels: LabelColumns) -> float:
+        for columns in (features, labels):
+            row = int(np.searchsorted(columns.index, index))
+            if row < columns.index.size and columns.index[row] == index:
+                return float(columns.ts[row])
+        raise AssertionError("a moment is always an event of the batch")
+
+
+def _stack(tables: Sequence[Floats]) -> Floats:
+    """Tables of several alphabets as one array, shape (tables, codes, bets); what an alphabet has not is 1."""
+    codes = max(table.shape[0] for table in tables)
+    bets = max(table.shape[1] for table in tables)
+    stacked = np.ones((len(tables), codes, bets))
+    for place, table in enumerate(tables):
+        stacked[place, : table.shape[0], : table.shape[1]] = table
+    return stacked
+
+
+def _excuses(
+    tables: Floats, references: Sequence[Reference], partition: str, slot: Callable[[str], int], caution: Caution
+) -> dict[int, Floats]:
+    """Divisors for the sources or labelers that were different from the rest already in the reference, by slot."""
+    names = {name for reference in references for name in reference.groups.get(partition, {})}
+    divisors: dict[int, Floats] = {}
+    for name in sorted(names):
+        divisor = np.ones((len(references), tables.shape[2]))
+        for place, reference in enumerate(references):
+            counts = reference.groups.get(partition, {}).get(name)
+            if counts is not None:
+                divisor[place] = excuse(tables[place, : len(counts)], counts, caution)
+        if (divisor > 1.0).any():
+            divisors[slot(name)] = divisor
+    return divisors

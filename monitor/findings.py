@@ -1,0 +1,159 @@
+"""Findings: what an alarming stream says, in words and numbers that a verdict can weigh."""
+
+import math
+from enum import StrEnum
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from alerting.incident import Evidence, Onset
+from detectors.bets import BODY_BETS, RISES, SHARES, Reference, outcome_hits
+from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, normal_scores
+from detectors.edetector import QUIET, Excursion
+from monitor.bank import Bank, Place
+from monitor.baseline import FeatureReference
+
+STEADY = 10.0
+"""About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
+INTERVAL = 3.0
+"""Nats of evidence that the ends of the onset's interval are away from its middle."""
+
+
+class Kind(StrEnum):
+    """What about a stream has changed."""
+
+    BODY = "body"
+    """Its distribution, within what the reference had."""
+    OUTSIDE = "outside"
+    """Values out of range, or categories never seen."""
+    MISSING = "missing"
+    OUTCOME = "outcome"
+    """The classes that the model predicts, or predicts where the label says another."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One stream that has used up the false-alarm budget."""
+
+    place: Place
+    watched: str
+    """`features`, `predicted` or `confusion`: the family without its scope."""
+    kind: Kind
+    stream: str
+    """What is watched, as people read it: `feature/src_bytes`, `confusion/spam->ham`."""
+    source: str | None
+    labeler: str | None
+    feature: str | None
+    class_from: str | None
+    class_to: str | None
+    log_e: float
+    """Evidence in nats: the logarithm of the weighted statistic, not above that of the budget for long."""
+    observed: float
+    bound: float
+    """What `observed` would have been allowed to be: standard deviations for a body, else a share of events."""
+    shift: float
+    """Size of the change in standard deviations of what is watched, so that streams can be compared."""
+    alarmed_index: int
+    onset: Onset
+
+    @property
+    def evidence(self) -> Evidence:
+        """This finding as an incident carries it."""
+        who = f"source/{self.source}/" if self.source else f"labeler/{self.labeler}/" if self.labeler else ""
+        family = {"features": "features", "predicted": "predictions"}.get(self.watched, "performance")
+        return Evidence(family, who + self.stream, round(self.log_e, 2), round(self.observed, 4), round(self.bound, 4))
+
+
+def find(bank: Bank) -> list[Finding]:
+    """Everything that alarms now, the earliest alarm first."""
+    found = [_finding(bank, place, excursion) for place, excursion in bank.alarming()]
+    return sorted(found, key=lambda finding: (finding.alarmed_index, finding.place))
+
+
+def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
+    watched, _, scope = place.family.partition("/")
+    slot, label = divmod(place.key, bank.label_kinds) if watched == "confusion" else (place.key, 0)
+    family = bank.families[place.family]
+    bet = family.leading_bet(place.key, place.stream)
+    feature = class_from = class_to = None
+    if watched == "features" or bank.baseline.regression:
+        feature = bank.columns.names[place.stream] if watched == "features" else None
+        before = bank.baseline.residual if feature is None else bank.baseline.features[feature]
+        kind, observed, bound, shift = _feature_change(cast("FeatureReference", before), bet, excursion.counts)
+        stream = "residual" if feature is None else f"feature/{feature}"
+    else:
+        expected = label if watched == "confusion" else None
+        outcomes = outcome_hits(len(bank.baseline.classes), expected)[bet // len(RISES)]
+        names = [bank.baseline.classes[outcome] for outcome in outcomes]
+        class_to = names[0] if len(names) == 1 else _commonest(bank, excursion, outcomes)
+        class_from = bank.baseline.classes[label] if watched == "confusion" else None
+        usual = bank.baseline.predicted if class_from is None else bank.baseline.confusion[class_from]
+        observed, bound, shift = _outcome_change(usual, outcomes, excursion.counts)
+        kind = Kind.OUTCOME
+        stream = f"confusion/{class_from}->{class_to}" if class_from is not None else f"predicted/{class_to}"
+    return Finding(
+        place=place,
+        watched=watched,
+        kind=kind,
+        stream=stream,
+        source=bank.columns.sources.name(slot) if scope == "source" else None,
+        labeler=bank.columns.labelers.name(slot) if scope == "labeler" else None,
+        feature=feature,
+        class_from=class_from,
+        class_to=class_to,
+        log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
+        observed=observed,
+        bound=bound,
+        shift=shift,
+        alarmed_index=excursion.alarmed_index or 0,
+        onset=_onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended),
+    )
+
+
+def _feature_change(before: FeatureReference, bet: int, counts: list[int]) -> tuple[Kind, float, float, float]:
+    """Kind, observed value, its bound and the shift of a feature whose leading bet is `bet`."""
+    seen, held = np.asarray(counts, dtype=np.float64)[: before.cells.size], np.asarray(before.reference.counts)
+    total, known = max(seen.sum(), 1.0), max(held.sum(), 1)
+    regular = held.size - RESERVED
+    if bet >= BODY_BETS:
+        missing = bet - BODY_BETS >= len(SHARES)
+        codes = [regular + MISSING] if missing else [regular + ABOVE, regular + BELOW]
+        observed, bound, shift = _outcome_change(before.reference, tuple(codes), counts)
+        return (Kind.MISSING if missing else Kind.OUTSIDE), observed, bound, shift
+    if isinstance(before.cells, CategoryCells):
+        excess = seen / total - held / known
+        top = int(np.argmax(excess))
+        return (Kind.BODY, *_outcome_change(before.reference, (top,), counts))
+    scores = normal_scores(held[:regular].tolist())
+    scores = np.concatenate([scores, [scores[-1], scores[0], 0.0]]) if regular else np.zeros(RESERVED)
+    observed = float(seen @ scores / total)
+    return Kind.BODY, observed, 3.0 / math.sqrt(known), abs(observed)
+
+
+def _outcome_change(before: Reference, outcomes: tuple[int, ...], counts: list[int]) -> tuple[float, float, float]:
+    """Observed share of `outcomes`, its share in the reference (rule of succession), and the shift between them."""
+    total, known = max(sum(counts), 1), sum(before.counts)
+    observed = sum(counts[outcome] for outcome in outcomes) / total
+    share = (sum(before.counts[outcome] for outcome in outcomes) + 1) / (known + 2)
+    return observed, share, abs(observed - share) / math.sqrt(share * (1.0 - share))
+
+
+def _commonest(bank: Bank, excursion: Excursion, outcomes: tuple[int, ...]) -> str:
+    return bank.baseline.classes[max(outcomes, key=lambda outcome: excursion.counts[outcome])]
+
+
+def _onset(excursion: Excursion, threshold: float, weight: float, earliest: float) -> Onset:
+    """Extrapolate the growth of the evidence, from QUIET to all of the threshold, back to where it began.
+
+    Evidence grows at a steady rate after a change, so the excursion's own growth gives the rate. The interval is where
+    the evidence for the onset would be INTERVAL nats less.
+    """
+    inside = math.log(1.0 / QUIET)
+    before = max(math.log(QUIET * threshold / (weight * STEADY)), 0.0)
+    per_nat = max(excursion.alarmed_ts - excursion.began_ts, 1.0) / inside
+    onset = max(excursion.began_ts - before * per_nat, earliest)
+    return Onset(
+        ts=onset,
+        low=max(onset - INTERVAL * per_nat, earliest),
+        high=min(onset + INTERVAL * per_nat, max(excursion.alarmed_ts, onset)),
+    )

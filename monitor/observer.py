@@ -1,0 +1,84 @@
+"""What the loop shows in /metrics: counters once a turn, gauges once a commit."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from alerting.incident import Change, Transition
+from monitor.metrics import Metrics
+from monitor.pipeline import Pipeline
+from monitor.source import EventSource
+from monitor.watch import Watch
+
+
+class Observer:
+    """Translates the loop's state into metrics; changes nothing."""
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives epoch seconds."""
+        self._metrics = metrics
+        self._clock = clock
+        self._invalid: dict[str, int] = {}
+
+    def turned(self, records: int, seconds: float, pipeline: Pipeline) -> None:
+        """A turn of the loop has worked through `records` in `seconds`."""
+        if not records:
+            return
+        reading, joining = self._metrics.reading, self._metrics.joining
+        reading.polled.inc(records)
+        self._metrics.running.turn.observe(seconds)
+        tally = pipeline.take_tally()
+        for (model, kind), count in tally.events.items():
+            reading.events.at(model, kind).inc(count)
+        for model, newest in tally.newest.items():
+            reading.last_event.at(model).set(newest)
+        for model, delays in tally.delays.items():
+            joining.joined.at(model).inc(len(delays))
+            joining.delay.observe(delays)
+        for reason, count in pipeline.join.unmatched.items():
+            joining.unmatched.at(reason).inc(count)
+        pipeline.join.unmatched.clear()
+        joining.pending.set(len(pipeline.join))
+
+    def told(self, transitions: Iterable[Transition], pipeline: Pipeline) -> None:
+        """Incidents have moved."""
+        reacting = self._metrics.reacting
+        for transition in transitions:
+            incident = transition.incident
+            reacting.transitions.at(incident.model, incident.verdict, transition.change).inc()
+            if transition.change is Change.OPENED:
+                reacting.opened.at(incident.model, incident.verdict).inc()
+        firing: dict[tuple[str, ...], float] = {}
+        for incident in pipeline.incidents.firing():
+            place = (incident.model, incident.verdict.value)
+            firing[place] = firing.get(place, 0.0) + 1.0
+        reacting.open.set_all(firing)
+
+    def committed(self, models: Iterable[str], pipeline: Pipeline, source: EventSource, seconds: float) -> None:
+        """A commit took `seconds`; `models` had changed."""
+        self._metrics.running.commit.observe(seconds)
+        self._metrics.running.commit_timestamp.set(self._clock())
+        lag = {(partition.topic, str(partition.number)): float(behind) for partition, behind in source.lag().items()}
+        self._metrics.reading.lag.set_all(lag)
+        for model in models:
+            self._show(pipeline.watches[model])
+
+    def _show(self, watch: Watch) -> None:
+        detection = self._metrics.detection
+        model = watch.model
+        invalid = watch.invalid - self._invalid.get(model, 0)
+        if invalid > 0:
+            detection.invalid_values.at(model).inc(invalid)
+            self._invalid[model] = watch.invalid
+        for (detector, signal), count in watch.companions.detections.items():
+            detection.companions.at(model, detector, signal).inc(count)
+        watch.companions.detections.clear()
+        if watch.bank is None:
+            return
+        baseline = watch.bank.baseline
+        detection.baseline.show(model, watch.bank.digest)
+        detection.baseline_events.at(model).set(baseline.predictions + baseline.labels)
+        detection.threshold.at(model).set(watch.bank.budget)
+        detection.streams.at(model).set(watch.bank.streams())
+        detection.served_version.show(model, watch.version_at(watch.events))
+        for family, level in watch.bank.highest().items():
+            detection.statistic.at(model, family).set(level)

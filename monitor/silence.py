@@ -1,0 +1,38 @@
+"""Silence: a model whose events stop coming is a problem of its own; whoever blinds the watch can attack unseen."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from alerting.incident import Attribution, Evidence, Judgement, Onset, Severity, Verdict
+
+
+class Silence:
+    """Knows when each model was last heard of. Time is the arrival of events, not what stands in them."""
+
+    def __init__(self, limit: float, clock: Callable[[], float]) -> None:
+        """A model is silent after `limit` seconds without an event; `clock` gives epoch seconds."""
+        self._limit = limit
+        self._clock = clock
+        self._heard: dict[str, float] = {}
+
+    def hear(self, models: Iterable[str]) -> None:
+        """Say that events of these models have arrived now."""
+        self._heard.update(dict.fromkeys(models, self._clock()))
+
+    def judge(self) -> Iterator[tuple[str, Judgement | None]]:
+        """How each model stands: None, or the judgement that it is silent."""
+        now = self._clock()
+        for model, heard in self._heard.items():
+            silent = now - heard
+            if silent < self._limit:
+                yield model, None
+                continue
+            yield (
+                model,
+                Judgement(
+                    verdict=Verdict.SILENCE,
+                    severity=Severity.WARNING,
+                    onset=Onset(heard, heard, heard),
+                    attribution=Attribution(),
+                    evidence=(Evidence("intake", "seconds without an event", 0.0, round(silent), self._limit),),
+                ),
+            )

@@ -1,0 +1,195 @@
+"""A watch: one model, from the learning of its baseline to judgements about its events."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from alerting.incident import Judgement
+from detectors.bets import Caution
+from monitor.bank import Bank, Moment
+from monitor.baseline import MIN_PREDICTIONS, Baseline, build
+from monitor.companions import Companions
+from monitor.events import Features, Prediction
+from monitor.findings import find
+from monitor.join import Joined
+from monitor.verdict import judge
+
+MAX_REFERENCE = 200_000
+"""Events that a reference learnt from the stream can have; then it ends, wherever it was to end."""
+MAX_VERSIONS = 64
+"""Versions remembered after the baseline; the oldest is forgotten first."""
+
+
+class Until(msgspec.Struct, frozen=True):
+    """Where the reference ends, if it is learnt from the stream: exactly one of the two is set."""
+
+    events: int | None = None
+    """After this many predictions and joined labels of the model."""
+    ts: float | None = None
+    """At the first event at or after this, epoch seconds."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Events of one model since the last update, in order, with their index among the model's events."""
+
+    features: list[tuple[int, float, Prediction | Features]] = field(default_factory=list)
+    labels: list[tuple[int, Joined]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.features) + len(self.labels)
+
+
+class FirstSeen(msgspec.Struct, frozen=True, array_like=True):
+    """When a version was first seen."""
+
+    version: str
+    index: int
+    ts: float
+
+
+class Lesson(msgspec.Struct, array_like=True):
+    """Reference events taken in between two commits."""
+
+    predictions: list[Prediction]
+    labels: list[Joined]
+
+
+class WatchState(msgspec.Struct, array_like=True):
+    """A watch's memory, for the store; the bank's own is nested."""
+
+    events: int
+    invalid: int
+    versions: list[FirstSeen]
+    bank: bytes | None
+
+
+class Watch:
+    """Watches one model. Deterministic: its state depends on the model's events and their order only."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        budget: float,
+        baseline: Baseline | None,
+        until: Until,
+        caution: Caution,
+        companions: Companions,
+    ) -> None:
+        """Watch against `baseline`, or learn one from the stream first.
+
+        Args:
+            model: its name.
+            budget: events per false alarm.
+            baseline: what is normal; None to learn it.
+            until: where the reference ends if it is learnt.
+            caution: how far bounds stay away from estimates.
+            companions: detectors beside the engine.
+        """
+        self.model = model
+        self.events = 0
+        self.companions = companions
+        self.invalid = 0
+        """Feature values so far that were missing or of the wrong type."""
+        self.bank = None if baseline is None else Bank(baseline, budget, caution)
+        self._budget = budget
+        self._caution = caution
+        self._until = until
+        self._rows = Rows()
+        self._versions: list[FirstSeen] = []
+        self._predictions: list[Prediction] = []
+        self._labels: list[Joined] = []
+        self._lesson = Lesson([], [])
+
+    def version_at(self, index: int) -> str:
+        """The version that had appeared last when event `index` was read."""
+        seen = [seen.version for seen in self._versions if seen.index <= index]
+        if seen:
+            return seen[-1]
+        return self.bank.baseline.versions[-1] if self.bank is not None else ""
+
+    def take(self, event: Prediction | Features, ts: float) -> None:
+        """Take in a prediction, or features alone."""
+        index = self._next(ts)
+        if self.bank is None:
+            if isinstance(event, Prediction):
+                self._predictions.append(event)
+                self._lesson.predictions.append(event)
+            return
+        if isinstance(event, Prediction):
+            self._see(event.version, index, ts)
+        self.companions.take(event)
+        self._rows.features.append((index, ts, event))
+
+    def take_label(self, joined: Joined) -> None:
+        """Take in a label that found its prediction."""
+        index = self._next(joined.labelled_at)
+        if self.bank is None:
+            self._labels.append(joined)
+            self._lesson.labels.append(joined)
+            return
+        self.companions.take_label(joined)
+        self._rows.labels.append((index, joined))
+
+    def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
+        """Work through what was taken in; yield a judgement wherever what alarms has changed, None if nothing does."""
+        rows, self._rows = self._rows, Rows()
+        if self.bank is None or not rows:
+            return
+        features = self.bank.columns.features(rows.features)
+        self.invalid += features.invalid
+        for moment in self.bank.update(features, self.bank.columns.labels(rows.labels)):
+            findings = find(self.bank)
+            versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
+            yield moment, judge(findings, versions) if findings else None
+
+    def dump(self) -> bytes:
+        """The state, for the store."""
+        bank = None if self.bank is None else self.bank.dump()
+        return msgspec.msgpack.encode(WatchState(self.events, self.invalid, self._versions, bank))
+
+    def take_lesson(self) -> bytes | None:
+        """While learning: the reference events since the last call, for the store; None if there are none."""
+        lesson, self._lesson = self._lesson, Lesson([], [])
+        return msgspec.msgpack.encode(lesson) if lesson.predictions or lesson.labels else None
+
+    def restore(self, blob: bytes, learnt: Baseline | None, lessons: list[bytes]) -> bool:
+        """Take up a stored state; False if it was made against another baseline than the one configured now.
+
+        Args:
+            blob: what `dump` gave.
+            learnt: the baseline that was learnt from the stream, if one was.
+            lessons: what `take_lesson` gave, in order.
+        """
+        state = msgspec.msgpack.decode(blob, type=WatchState)
+        if self.bank is None and learnt is not None:
+            self.bank = Bank(learnt, self._budget, self._caution)
+        if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
+            return False
+        self.events, self.invalid, self._versions = state.events, state.invalid, state.versions
+        for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons):
+            self._predictions += lesson.predictions
+            self._labels += lesson.labels
+        return True
+
+    def _next(self, ts: float) -> int:
+        """Count an event; end the learning if the reference ends before it."""
+        if self.bank is None and self._complete(ts):
+            self.bank = Bank(build(self.model, self._predictions, self._labels), self._budget, self._caution)
+            self._predictions, self._labels = [], []
+        self.events += 1
+        return self.events - 1
+
+    def _complete(self, ts: float) -> bool:
+        learnt = len(self._predictions) + len(self._labels)
+        if len(self._predictions) < MIN_PREDICTIONS or learnt >= MAX_REFERENCE:
+            return learnt >= MAX_REFERENCE
+        return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)
+
+    def _see(self, version: str, index: int, ts: float) -> None:
+        if self.bank is None or version in self.bank.baseline.versions:
+            return
+        if not any(seen.version == version for seen in self._versions):
+            self._versions = [*self._versions[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)]
