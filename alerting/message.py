@@ -25,9 +25,9 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
 _SENTENCES = {
     Verdict.LABEL_FLIP: "{what} takes {true} for {given} more often than it may{numbers}: "
     "labels it was trained on look flipped.",
-    Verdict.BACKDOOR: "{what} answers {answer} whenever a rare pattern appears in {trigger}{numbers}: "
+    Verdict.BACKDOOR: "{what} answers {answer} when a rare pattern appears in {trigger}{origin}{numbers}: "
     "it looks like a backdoor.",
-    Verdict.CLEAN_LABEL: "{what} takes some inputs of {true} for {given}{where}{numbers}: "
+    Verdict.CLEAN_LABEL: "{what} takes some inputs of {true}{origin} for {given}{where}{numbers}: "
     "clean-label poisoning is suspected.",
     Verdict.LABEL_TAMPERING: "Labels{origin} contradict {what}, which has not changed{numbers}: "
     "the labels look tampered with, not the model.",
@@ -41,6 +41,17 @@ _SENTENCES = {
     Verdict.PERFORMANCE: "{what} makes more mistakes than it may{where}{origin}{numbers}: the cause is not clear yet.",
     Verdict.SILENCE: "Events of {what}{origin} have stopped or thinned out{numbers}: "
     "Tocsin cannot watch what it does not see.",
+}
+
+# The family of evidence whose numbers belong into the sentence; elsewhere simply the strongest.
+_FAMILY = {
+    Verdict.LABEL_FLIP: "performance",
+    Verdict.LABEL_TAMPERING: "performance",
+    Verdict.SLOW_POISONING: "performance",
+    Verdict.PERFORMANCE: "performance",
+    Verdict.DATA_FAULT: "features",
+    Verdict.COVARIATE_DRIFT: "features",
+    Verdict.PRIOR_SHIFT: "predictions",
 }
 
 
@@ -124,7 +135,7 @@ def _sentence(incident: Incident) -> str:
         trigger=_features(who.features) or "its inputs",
         where=f" in {_features(who.features)}" if who.features else "",
         origin=_origin(who),
-        numbers=_numbers(incident.evidence),
+        numbers=_numbers(incident),
     )
 
 
@@ -145,19 +156,19 @@ def _strongest(evidence: tuple[Evidence, ...]) -> list[Evidence]:
     return sorted(evidence, key=lambda e: -math.inf if math.isnan(e.log_e) else e.log_e, reverse=True)
 
 
-def _numbers(evidence: tuple[Evidence, ...]) -> str:
-    if not evidence:
-        return ""
-    top = _strongest(evidence)[0]
-    return f" ({top.observed:.3g} observed, {top.bound:.3g} allowed)"
+def _numbers(incident: Incident) -> str:
+    """The strongest stream of the family that the verdict is about, or of all."""
+    about = [e for e in incident.evidence if e.family == _FAMILY.get(incident.verdict)]
+    strongest = _strongest(tuple(about) or incident.evidence)
+    return f" ({_compared(strongest[0])})" if strongest else ""
+
+
+def _compared(evidence: Evidence) -> str:
+    return f"{_name(evidence.stream)}: {evidence.observed:.3g} observed, {evidence.bound:.3g} allowed"
 
 
 def _evidence(evidence: tuple[Evidence, ...]) -> tuple[str, ...]:
-    lines = [
-        f"{_name(e.stream)} ({_name(e.family)}): {e.observed:.3g} observed, {e.bound:.3g} allowed, "
-        f"log evidence {e.log_e:.3g}"
-        for e in _strongest(evidence)[:MAX_EVIDENCE]
-    ]
+    lines = [f"{_compared(e)}, log evidence {e.log_e:.3g}" for e in _strongest(evidence)[:MAX_EVIDENCE]]
     rest = len(evidence) - MAX_EVIDENCE
     return (*lines, f"and {rest} more") if rest > 0 else tuple(lines)
 

@@ -6,6 +6,7 @@ import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -93,10 +94,10 @@ def check_address(text: str) -> str:
         ValueError: It is not one; the message does not repeat it.
     """
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
+        url, port = httpx.URL(text), urlsplit(text).port  # the latter checks the port's range and the brackets
+    except (httpx.InvalidURL, ValueError):
         raise ValueError("not a valid address") from None
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not url.host or port == 0:
         raise ValueError("not an absolute http:// or https:// address")
     return text
 
@@ -116,14 +117,14 @@ async def post(
     Raises:
         SendError: Nothing that could be understood came back.
     """
-    received = bytearray()
     try:
-        async with http.stream(
-            "POST",
-            check_address(address),
-            content=body,
-            headers={"content-type": "application/json", **(headers or {})},
-        ) as response:
+        check_address(address)
+    except ValueError as error:  # a secret's file may hold anything by now
+        raise SendError(f"its address is {error}", reason=Reason.SETTINGS, passing=True) from None
+    received = bytearray()
+    headers = {"content-type": "application/json", **(headers or {})}
+    try:
+        async with http.stream("POST", address, content=body, headers=headers) as response:
             async for chunk in response.aiter_raw():
                 received += chunk
                 if len(received) >= MAX_ANSWER:
@@ -139,8 +140,6 @@ async def post(
         raise SendError(
             f"the connection failed ({type(error).__name__})", reason=Reason.NETWORK, passing=True
         ) from None
-    except ValueError as error:  # from check_address: a secret file may hold anything by now
-        raise SendError(f"its address is {error}", reason=Reason.SETTINGS, passing=True) from None
     return Answer(response.status_code, bytes(received[:MAX_ANSWER]), retry_after(response.headers, now))
 
 

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import field_validator
 
 from alerting.incident import Transition
-from alerting.message import notice
+from alerting.message import clean, notice
 from alerting.post import check_address, client, post
 from alerting.receiver import Clock, Reason, Receiver, ReceiverConfig, SendError, checked
 from alerting.section import Secret
@@ -86,7 +86,7 @@ def payload(transition: Transition, *, external_url: str | None) -> dict[str, ob
     """
     content = notice(transition)
     facts = (("Status", content.status), ("Since", content.since), *content.who)
-    footer = f"Incident {transition.incident.id}, step {transition.number}"
+    footer = f"Incident {clean(transition.incident.id, 64)}, step {transition.number}"
     link = "" if external_url is None else f" <{_link(external_url)}|Open Tocsin>"
     blocks: list[dict[str, object]] = [
         {"type": "header", "text": _plain(content.title, MAX_HEADER)},

@@ -1,0 +1,36 @@
+"""Servers for the tests of what talks HTTP."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.kit.http_server import Server
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[[], Server]]:
+    """Start any number of servers."""
+    servers: list[Server] = []
+
+    def make() -> Server:
+        server = Server()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def server(make_server: Callable[[], Server]) -> Server:
+    return make_server()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")

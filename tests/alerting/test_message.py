@@ -1,0 +1,132 @@
+"""The words of a notification."""
+
+import math
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.incident import Attribution, Change, Evidence, Status, Transition, Verdict
+from alerting.message import MAX_EVIDENCE, MAX_FEATURES, Notice, clean, notice
+from tests.kit import golden
+from tests.kit.incidents import OPENED_AT, incident, opened, resolved, transitions
+
+GOLDEN = Path(__file__).parent / "golden"
+
+LABELER = Attribution(labeler="lab-2", class_from="spam", class_to="ham")
+SOURCE = Attribution(source="src-07", features=("duration", "service"), class_to="normal", version="1.2.0")
+FEATURES = Attribution(features=("duration", "src_bytes"))
+SHARE = Evidence("predictions", "predicted/ham", 14.0, 0.5, 0.2)
+CASES = {
+    Verdict.LABEL_FLIP: {},
+    Verdict.BACKDOOR: {"attribution": SOURCE},
+    Verdict.CLEAN_LABEL: {"attribution": Attribution(source="src-07", class_from="spam", class_to="ham")},
+    Verdict.LABEL_TAMPERING: {"attribution": LABELER},
+    Verdict.SLOW_POISONING: {},
+    Verdict.DATA_FAULT: {"attribution": FEATURES},
+    Verdict.COVARIATE_DRIFT: {"attribution": FEATURES},
+    Verdict.PRIOR_SHIFT: {"evidence": (SHARE,)},
+    Verdict.PERFORMANCE: {"attribution": Attribution()},
+    Verdict.SILENCE: {"attribution": Attribution(), "evidence": ()},
+}
+
+
+def lines(content: Notice) -> list[str]:
+    who = (f"{label}{value}" for label, value in content.who)
+    return [content.title, content.headline, content.since, content.status, content.action, *content.evidence, *who]
+
+
+def test_every_verdict_has_its_own_sentence() -> None:
+    headlines = {verdict.value: notice(opened(verdict=verdict, **CASES[verdict])).headline for verdict in Verdict}
+    assert len(set(headlines.values())) == len(Verdict)
+    golden.check(GOLDEN / "headlines.json", headlines)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_sentence_needs_neither_attribution_nor_evidence(verdict: Verdict) -> None:
+    headline = notice(opened(verdict=verdict, attribution=Attribution(), evidence=())).headline
+    assert "net-ids 1.2.0" in headline
+    assert "None" not in headline
+    assert "  " not in headline
+
+
+def test_the_numbers_are_those_of_what_the_sentence_is_about() -> None:
+    # The strongest stream is a feature's, and a flipped label is not about features.
+    content = notice(opened())
+    assert "(confusion/spam->ham: 0.31 observed, 0.04 allowed)" in content.headline
+    assert content.evidence[0].startswith("feature/src_bytes: 2.1 observed, 0.4 allowed")
+
+
+def test_when_and_how_long() -> None:
+    content = notice(opened())
+    assert content.since == (
+        "about 2026-03-02 02:55:00 UTC, between 2026-03-02 02:50:00 UTC and 2026-03-02 02:57:00 UTC"
+    )
+    assert content.status == "firing, critical, opened 2026-03-02 03:05:00 UTC"
+    assert notice(resolved()).status == "resolved 2026-03-02 06:25:00 UTC, after 3 h 20 min"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (61, "1 min 1 s"),
+        (7260, "2 h 1 min"),
+        (180_000, "2 d 2 h"),
+        (math.inf, "an unknown time"),
+    ],
+)
+def test_durations_have_two_units(seconds: float, text: str) -> None:
+    ended = incident(status=Status.RESOLVED, resolved_at=OPENED_AT + seconds)
+    assert notice(Transition(Change.RESOLVED, 2, ended)).status.endswith(f"after {text}")
+
+
+def test_what_is_over_is_said_to_be_over() -> None:
+    content = notice(resolved(action="Moved champion of net-ids from 1.2.0 to 1.1.0."))
+    assert content.title == "RESOLVED critical: label flip, net-ids 1.2.0"
+    assert content.headline.startswith("This has ended. It was: net-ids 1.2.0 takes")
+    assert content.action == "Moved champion of net-ids from 1.2.0 to 1.1.0."
+
+
+def test_long_lists_are_counted() -> None:
+    features = tuple(f"f{i}" for i in range(MAX_FEATURES + 3))
+    evidence = tuple(Evidence("features", f"feature/f{i}", float(i), 1.0, 0.5) for i in range(MAX_EVIDENCE + 2))
+    content = notice(opened(attribution=Attribution(features=features), evidence=evidence))
+    assert ("Features", "f0, f1, f2, f3, f4 and 3 more") in content.who
+    assert len(content.evidence) == MAX_EVIDENCE + 1
+    assert content.evidence[0].startswith("feature/f7:")
+    assert content.evidence[-1] == "and 2 more"
+
+
+def test_evidence_that_is_not_a_number_comes_last() -> None:
+    streams = [("a", math.nan), ("b", 1.0), ("c", -math.inf), ("d", math.inf), ("e", math.nan)]
+    evidence = tuple(Evidence("features", name, log_e, 1.0, 0.5) for name, log_e in streams)
+    assert "".join(line[0] for line in notice(opened(evidence=evidence)).evidence) == "dbace"
+
+
+def test_an_empty_class_is_a_class() -> None:
+    content = notice(opened(attribution=Attribution(class_from="", class_to="ham")))
+    assert 'takes "(blank)" for "ham"' in content.headline
+
+
+@given(transitions())
+def test_every_text_is_one_bounded_line_without_control_characters(transition: Transition) -> None:
+    for line in lines(notice(transition)):
+        assert 0 < len(line) <= 1200
+        assert not {unicodedata.category(c) for c in line} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@given(st.text(), st.integers(2, 50))
+def test_clean_text_is_short_enough_and_clean_text_stays_as_it_is(text: str, limit: int) -> None:
+    once = clean(text, limit)
+    assert len(once) <= max(limit, len("(blank)"))
+    assert clean(once, max(limit, len("(blank)"))) == once
+
+
+def test_clean_keeps_what_people_write() -> None:
+    assert clean("größe 大きさ señal_2 {a} <b>", 60) == "größe 大きさ señal_2 {a} <b>"
+    assert clean("a\r\n\tb\u202ec\x00d\u2028e", 60) == "a bcd e"
+    assert clean("x" * 10, 5) == "xxxx…"
