@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from detectors.bets import Reference
 from detectors.cells import CategoryCells, Cells, NumericCells, category_cells, numeric_cells
-from monitor.events import ClassLabel, Prediction, Value
+from monitor.events import ClassLabel, Prediction, Value, class_name
 from monitor.join import Joined
 
 FORMAT = 1
@@ -95,13 +95,6 @@ def decode(raw: bytes) -> Baseline:
         return msgspec.json.decode(raw, type=Baseline)
     except msgspec.DecodeError as error:
         raise BaselineError(f"not a baseline: {error}") from error
-
-
-def class_name(value: ClassLabel) -> str:
-    """The name of a class: `1`, `1.0` and `"1"` are the same class, as producers rarely agree on one spelling."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def save(baseline: Baseline, path: Path) -> None:

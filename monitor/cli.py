@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor.baseline import Baseline, BaselineError, describe, load, save
+from monitor.config_file import ConfigError
 from monitor.file_source import FileSource
 from monitor.replay import ReplayConfig, learn, replay, text_line
 from monitor.source import SourceError
@@ -55,20 +56,17 @@ def run(config: ConfigOption) -> None:
     """Run the daemon until it is stopped (SIGTERM, Ctrl-C)."""
     from monitor import app as daemon  # noqa: PLC0415 - the other commands do without half of the imports
 
-    raise typer.Exit(daemon.run(config))
+    with _config_errors(Output.TEXT):
+        raise typer.Exit(daemon.run(config))
 
 
 @app.command(epilog="Example: tocsin check --config tocsin.yaml")
 def check(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
-    """Validate the configuration and list every error with its place."""
-    from monitor.config import ConfigError, load_config  # noqa: PLC0415 - see `run`
+    """Validate the configuration and all it names; list every error with its place."""
+    from monitor import app as daemon  # noqa: PLC0415 - see `run`
 
-    try:
-        load_config(config)
-    except ConfigError as error:
-        for problem in error.problems:
-            _print({"place": problem.place, "message": problem.message}, f"{problem.place}: {problem.message}", output)
-        raise typer.Exit(BAD_INPUT) from None
+    with _config_errors(output):
+        daemon.prepare(config)
     _print({"valid": True, "config": str(config)}, f"{config}: valid", output)
 
 
@@ -201,6 +199,21 @@ def _input_errors() -> Iterator[None]:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def _config_errors(output: Output) -> Iterator[None]:
+    """Every problem of a configuration is one line, and the exit code is 2."""
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            text = f"{problem.place}: {problem.message}"
+            if output is Output.JSON:
+                _print({"place": problem.place, "message": problem.message}, text, output)
+            else:
+                _warn(text)
+        raise typer.Exit(BAD_INPUT) from None
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import ABOVE, RESERVED, CategoryCells, NumericCells
-from monitor.baseline import EXTRA, PREDICTION, Baseline, category, class_name, numeric, residual
-from monitor.events import ClassLabel, Features, Prediction, Value
+from monitor.baseline import EXTRA, PREDICTION, Baseline, category, numeric, residual
+from monitor.events import ClassLabel, Features, Prediction, Value, class_name
 from monitor.join import Joined
 from monitor.slots import Slots
 

@@ -7,8 +7,7 @@ from pydantic import Field, field_validator
 
 from alerting.section import Section
 from detectors.scalar import CATALOG, ScalarDetector
-from monitor.baseline import class_name
-from monitor.events import Features, Prediction
+from monitor.events import Features, Prediction, class_name
 from monitor.join import Joined
 
 ERROR = "error"

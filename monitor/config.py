@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, FilePath, SecretStr, ValidationError, fie
 
 from alerting.config import AlertingConfig
 from alerting.section import Secret, Section
+from monitor.companions import CompanionConfig
 from monitor.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.config_words import did_you_mean, explain
 from monitor.file_registry import FileRegistryConfig
@@ -23,6 +24,9 @@ from monitor.quarantine import QuarantineConfig
 from monitor.rollback import Mode, RollbackConfig
 
 __all__ = ["Config", "ConfigError", "Problem", "json_schema", "load", "secrets"]
+
+ANY_MODEL = "*"
+"""The name, in `models`, of every model that is not named there."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
@@ -78,6 +82,10 @@ class DetectionConfig(Section):
 
     budget: Annotated[int, Field(ge=100)] = 100_000
     """The false-alarm budget: events of a model for each false incident, on average, while all is well."""
+    silence_after: Seconds = 3600.0
+    """A model from which nothing has come for so many seconds is reported as silent."""
+    companions: tuple[CompanionConfig, ...] = ()
+    """Detectors of river to run beside the engine; they are counted and shown, and open no incidents."""
 
 
 class JoinConfig(Section):
@@ -110,7 +118,7 @@ class Config(Section):
 
     kafka: KafkaConfig
     models: Annotated[dict[ModelName, ModelConfig], Field(min_length=1)]
-    """The models to watch, by the name that their events have."""
+    """The models to watch, by the name that their events have; `*` stands for every model that is not named."""
     detection: DetectionConfig = DetectionConfig()
     join: JoinConfig = JoinConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
@@ -183,7 +191,8 @@ def _contradictions(config: Config) -> Iterator[tuple[Keys, str]]:
             yield keys, f"`{mode}` moves an alias, and there is no `registry`"
         if mode is Mode.PROPOSE and not config.alerting.receivers:
             yield keys, "`propose` asks a person, and there is nobody in `alerting.receivers`"
-    for model in config.rollback.models.keys() - config.models.keys():
+    unknown = set() if ANY_MODEL in config.models else config.rollback.models.keys() - config.models.keys()
+    for model in sorted(unknown):
         yield ("rollback", "models", model), f"there is no such model in `models`{did_you_mean(model, config.models)}"
     if config.quarantine.topic in config.kafka.topics:
         yield ("quarantine", "topic"), "is one of `kafka.topics`: what is put there would be read again"

@@ -25,6 +25,13 @@ def epoch(ts: Timestamp) -> float:
     return ts
 
 
+def class_name(value: ClassLabel) -> str:
+    """The name of a class: `1`, `1.0` and `"1"` are the same class, as producers rarely agree on one spelling."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
 class Prediction(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="prediction"):
     """A served prediction with the features it was made from."""
 

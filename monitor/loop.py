@@ -1,9 +1,11 @@
-"""The daemon's loop: poll, work through, commit. One thread owns it; the threads that send or roll back see the store only."""
+"""The loop of the daemon: poll, work through, commit. One thread owns it; other threads see only the store."""
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+import structlog
 
 from alerting.incident import Incident, Problem, Transition
 from alerting.outbox import Message
@@ -15,6 +17,8 @@ from monitor.silence import Silence
 from monitor.snapshot import Snapshots
 from monitor.source import EventSource, Partition
 from monitor.store import Commit, Store
+
+_log = structlog.get_logger(__name__)
 
 POLL = 0.25
 """Seconds that one poll waits for records: the longest that a stop or a due commit waits."""
@@ -66,10 +70,11 @@ class Loop:
         self._source.start(lambda partitions: {p: self._committed[p] for p in partitions if p in self._committed})
         return notes
 
-    def run(self, stop: threading.Event) -> None:
-        """Turn until asked to stop; what was read by then is committed."""
+    def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
+        """Turn until asked to stop, beating once a turn; what was read by then is committed."""
         while not stop.is_set() and not self._source.finished:
             self.turn()
+            beat()
         self.commit([])
 
     def turn(self) -> None:
@@ -105,6 +110,11 @@ class Loop:
                 actions=actions,
             )
         )
+        for transition in transitions:
+            incident = transition.incident
+            _log.warning(
+                f"incident {transition.change}", incident=incident.id, model=incident.model, verdict=incident.verdict
+            )
         self._committed.update(offsets)
         self._source.commit(offsets)
         self._observer.told(transitions, self._pipeline)

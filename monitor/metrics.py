@@ -18,6 +18,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 M = TypeVar("M", bound=MetricWrapperBase)
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 OTHER = "__other__"
 MAX_SERIES = 500
@@ -66,7 +67,7 @@ class Family(Generic[M]):
 class GaugeFamily(Family[Gauge]):
     """Gauges that are known as a whole."""
 
-    def set_all(self, values: Mapping[tuple[str, ...], float]) -> None:
+    def set_all(self, values: Mapping[Labels, float]) -> None:
         """Show exactly these series; one that is not named any more disappears."""
         self.forget(labels for labels in self.known() if labels not in values)
         for labels, value in values.items():

@@ -57,7 +57,9 @@ class Observer:
         """A commit took `seconds`; `models` had changed."""
         self._metrics.running.commit.observe(seconds)
         self._metrics.running.commit_timestamp.set(self._clock())
-        lag = {(partition.topic, str(partition.number)): float(behind) for partition, behind in source.lag().items()}
+        lag: dict[tuple[str, ...], float] = {
+            (partition.topic, str(partition.number)): float(behind) for partition, behind in source.lag().items()
+        }
         self._metrics.reading.lag.set_all(lag)
         for model in models:
             self._show(pipeline.watches[model])

@@ -289,6 +289,13 @@ def test_a_registry_makes_a_rollback_possible(read: Load, tmp_path: Path) -> Non
     assert read(text).rollback.mode == "auto"
 
 
+def test_any_model_may_have_its_own_mode_where_any_model_is_watched(read: Load, tmp_path: Path) -> None:
+    text = f"""{MINIMAL.replace("net-ids", '"*"')}registry: {{kind: file, path: {tmp_path / "registry.json"}}}
+rollback: {{models: {{net-ids: auto}}}}
+"""
+    assert read(text).rollback.mode_of("net-ids") == "auto"
+
+
 def test_secrets_are_found_wherever_they_are_and_shown_nowhere(read: Load, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(f"{CANARY}-1\n")
     text = (

@@ -1,0 +1,256 @@
+"""The composition root: from the configuration to a running daemon, and back down."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from alerting.config import build as build_receivers
+from alerting.config import messages
+from alerting.delivery import Attempt, Delivery, Policy
+from alerting.incident import Incident
+from alerting.incidents import Incidents
+from detectors.bets import Caution
+from monitor import logs
+from monitor.action import Action
+from monitor.baseline import Baseline, BaselineError
+from monitor.baseline import load as load_baseline
+from monitor.companions import Companions
+from monitor.config import Config, ConfigError, ModelConfig, Problem, secrets
+from monitor.config import load as load_config
+from monitor.decode import Decoder
+from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.gate import Gate
+from monitor.jobs import Job, schedule
+from monitor.join import Join
+from monitor.kafka_publisher import KafkaPublisher
+from monitor.kafka_source import KafkaSource
+from monitor.loop import Loop, Reactions
+from monitor.metrics import Metrics
+from monitor.mlflow_registry import MlflowRegistry
+from monitor.observer import Observer
+from monitor.pipeline import Pipeline
+from monitor.quarantine import InvalidRatio, QuarantineError, open_quarantine
+from monitor.registry import ModelRegistry, RegistryError
+from monitor.rollback import consider
+from monitor.rollback_executor import RollbackExecutor
+from monitor.server import Heartbeat, Server, ServerError
+from monitor.silence import Silence
+from monitor.source import EventSource, SourceError
+from monitor.store import Store, StoreError
+from monitor.watch import Until, Watch
+
+STALLED = 60.0
+"""Seconds without a turn of the loop after which the process says that it should be restarted."""
+DRAIN = 5.0
+"""Seconds that a stop gives to messages on their way."""
+KEEP_DELIVERED = 7 * 86400.0
+"""Seconds that delivered messages stay in the store."""
+ANY = "*"
+"""The name, in `models`, that stands for every model not named there."""
+MAX_MODELS = 1000
+"""Models watched under ANY; further ones are counted, not watched."""
+
+_log = structlog.get_logger("tocsin")
+
+
+def prepare(path: Path) -> tuple[Config, dict[str, Baseline]]:
+    """Read the configuration and everything that it names; `check` and `run` agree because both call this.
+
+    Raises:
+        ConfigError: with every problem that could be found.
+    """
+    config = load_config(path, os.environ)
+    problems, baselines = [], {}
+    for model, settings in config.models.items():
+        if settings.baseline is None:
+            continue
+        try:
+            baselines[model] = load_baseline(settings.baseline)
+        except BaselineError as error:
+            problems.append(Problem(f"{path}: models.{model}.baseline", str(error)))
+            continue
+        if baselines[model].model != model:
+            other = f"{settings.baseline} is a baseline of model {baselines[model].model}"
+            problems.append(Problem(f"{path}: models.{model}.baseline", other))
+    try:
+        Companions(config.detection.companions)
+    except ValueError as error:
+        problems.append(Problem(f"{path}: detection.companions", str(error)))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return config, baselines
+
+
+def run(path: Path) -> int:
+    """Run the daemon with the configuration file at `path`; return the exit code. Raises ConfigError."""
+    config, baselines = prepare(path)
+    logs.configure(config.log.level, config.log.format, secrets(config))
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    try:
+        serve(config, baselines, KafkaSource(config.kafka), stop)
+    except (SourceError, StoreError, ServerError, QuarantineError, RegistryError) as error:
+        _log.error("stopped", why=str(error))
+        return 1
+    return 0
+
+
+def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, stop: threading.Event) -> None:
+    """Compose everything, run until `stop` is set or the source ends, and take everything down again.
+
+    Raises SourceError, StoreError, ServerError, QuarantineError or RegistryError if it cannot go on.
+    """
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    with ExitStack() as stack:
+        store = Store(config.store.path)
+        stack.callback(store.close)
+        stack.callback(source.close)
+        quarantine = open_quarantine(config.quarantine, partial(KafkaPublisher, config.kafka))
+        stack.callback(quarantine.close)
+        ratio = InvalidRatio(
+            config.quarantine.max_invalid_ratio, config.quarantine.window, config.quarantine.min_records
+        )
+        gate = Gate(quarantine, ratio, config.quarantine.max_invalid_ratio, metrics.reading, time.time)
+        pipeline = Pipeline(
+            Decoder(),
+            Join(config.join.label_ttl, config.join.max_pending),
+            _watches(config, baselines),
+            Incidents(store.incidents(open_only=True)),
+            gate.reject,
+        )
+        delivery = _delivery(config, store, metrics)
+        loop = Loop(
+            source,
+            pipeline,
+            gate,
+            Silence(config.detection.silence_after, time.time),
+            store,
+            Reactions(partial(messages, config.alerting), _rollback_policy(config), delivery.wake),
+            Observer(metrics),
+        )
+        turned = Heartbeat("the loop", STALLED, time.monotonic)
+        jobs = [
+            Job("commit", config.store.commit_every, loop.commit_due.set),
+            Job("silence", min(config.detection.silence_after / 10, 30.0), loop.silence_due.set),
+            Job("prune", 3600.0, lambda: store.prune(time.time() - KEEP_DELIVERED)),
+            Job("outbox", 5.0, lambda: _count_outbox(store, metrics)),
+        ]
+        models = _open_registry(config)
+        if models is not None:
+            stack.callback(models.close)
+            jobs.append(Job("rollback", 1.0, _executor(config, models, store, metrics).run_once))
+        server = Server(
+            config.server.host,
+            config.server.port,
+            registry=registry,
+            incidents=store,
+            health={"loop": turned},
+            readiness={"source": lambda: None if source.ready else "no partitions are assigned yet"},
+        )
+        server.start()
+        stack.callback(server.stop)
+        for note in loop.start():
+            _log.warning("state", note=note)
+        delivery.start()
+        stack.callback(delivery.stop, DRAIN)
+        scheduler = schedule(jobs)
+        scheduler.start()
+        stack.callback(scheduler.shutdown)
+        _log.info("started", port=server.port, models=sorted(config.models), topics=list(config.kafka.topics))
+        loop.run(stop, turned.beat)
+        _log.info("stopping", read=pipeline.read)
+
+
+def _watches(config: Config, baselines: dict[str, Baseline]) -> Callable[[str], Watch | None]:
+    """How the pipeline gets the watch of a model that it sees for the first time."""
+    unnamed = 0
+
+    def watch(model: str) -> Watch | None:
+        nonlocal unnamed
+        settings = config.models.get(model)
+        if settings is None:
+            settings = config.models.get(ANY)
+            if settings is None or unnamed >= MAX_MODELS:
+                return None
+            unnamed += 1
+        return Watch(
+            model,
+            budget=config.detection.budget,
+            baseline=baselines.get(model),
+            until=_until(settings),
+            caution=Caution(),
+            companions=Companions(config.detection.companions),
+        )
+
+    return watch
+
+
+def _until(settings: ModelConfig) -> Until:
+    reference = settings.reference
+    if reference is None:
+        return Until()
+    return Until(reference.events, None if reference.until is None else reference.until.timestamp())
+
+
+def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
+    def observe(attempt: Attempt) -> None:
+        metrics.reacting.notifications.at(attempt.receiver, attempt.outcome).inc()
+
+    policy = Policy(timeout=config.alerting.timeout)
+    return Delivery(store, build_receivers(config.alerting), policy=policy, observe=observe)
+
+
+def _rollback_policy(config: Config) -> Callable[[Incident, float], Action | None]:
+    if config.registry is None:
+        return lambda _incident, _now: None
+    return lambda incident, now: consider(incident, config.rollback, now)
+
+
+def _open_registry(config: Config) -> ModelRegistry | None:
+    """Open the registry and ask it something; one that does not answer is better known now than in an emergency."""
+    if config.registry is None:
+        return None
+    settings = config.registry
+    registry = FileRegistry(settings) if isinstance(settings, FileRegistryConfig) else MlflowRegistry(settings)
+    for model in sorted(config.models.keys() - {ANY}):
+        try:
+            registry.current(model)
+        except RegistryError as error:
+            if error.passing:
+                registry.close()
+                raise
+            _log.warning("no rollback possible", model=model, why=str(error))
+    return registry
+
+
+def _executor(config: Config, registry: ModelRegistry, store: Store, metrics: Metrics) -> RollbackExecutor:
+    def finished(action: Action) -> None:
+        metrics.reacting.rollbacks.at(action.model, action.state).inc()
+
+    alias = config.registry.alias if config.registry is not None else ""
+    return RollbackExecutor(registry, store, config.rollback, alias=alias, clock=time.time, on_finish=finished)
+
+
+def _count_outbox(store: Store, metrics: Metrics) -> None:
+    counts = {place: float(count) for place, count in store.outbox_counts().items()}
+    metrics.reacting.outbox.set_all({tuple(place): count for place, count in counts.items()})
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    """The first SIGTERM or SIGINT lets the turn end and commits; a second one ends the process at once."""
+
+    def ask(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)

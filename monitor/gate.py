@@ -1,0 +1,77 @@
+"""The gate: what becomes of records that are no events, and when a partition has so many that it is closed."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from alerting.incident import Attribution, Evidence, Judgement, Onset, Problem, Severity, Transition, Verdict
+from alerting.incidents import Incidents
+from monitor.decode import DecodeError, DecodeReason
+from monitor.metrics import Reading
+from monitor.quarantine import InvalidRatio, Quarantine
+from monitor.source import EventSource, Partition, Record
+
+_log = structlog.get_logger(__name__)
+
+
+class Gate:
+    """Counts and keeps bad records; holds a partition that has too many, and opens an incident for it."""
+
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        ratio: InvalidRatio,
+        max_ratio: float,
+        metrics: Reading,
+        clock: Callable[[], float],
+    ) -> None:
+        """`max_ratio` is the one that `ratio` was made with; `clock` gives epoch seconds."""
+        self._quarantine = quarantine
+        self._ratio = ratio
+        self._max_ratio = max_ratio
+        self._metrics = metrics
+        self._clock = clock
+        self._bad: set[tuple[Partition, int]] = set()
+        self._held: set[Partition] = set()
+
+    def reject(self, record: Record, error: DecodeError) -> None:
+        """Count a record that is no event; unless it is a tombstone, keep it and hold it against its partition."""
+        self._metrics.invalid.at(error.reason).inc()
+        if error.reason is DecodeReason.TOMBSTONE:
+            return
+        self._quarantine.keep(record, error)
+        self._metrics.quarantined.inc()
+        self._bad.add((record.partition, record.offset))
+
+    def close_on(self, records: Sequence[Record], source: EventSource, incidents: Incidents) -> list[Transition]:
+        """Judge the partitions of a batch that has been worked through; hold those with too many bad records."""
+        bad, self._bad = self._bad, set()
+        found = []
+        for record in records:
+            partition = record.partition
+            too_many = self._ratio.observe(partition, bad=(partition, record.offset) in bad)
+            if too_many and partition not in self._held:
+                self._held.add(partition)
+                source.hold(partition)
+                self._metrics.held.at(partition.topic, str(partition.number)).set(1)
+                _log.error("partition held", topic=partition.topic, partition=partition.number, offset=record.offset)
+                found.append(self._report(record, incidents))
+        return [transition for transition in found if transition is not None]
+
+    def flush(self) -> None:
+        """Return when what was kept is durable; before the offsets behind it are."""
+        self._quarantine.flush()
+
+    def _report(self, record: Record, incidents: Incidents) -> Transition | None:
+        now = self._clock()
+        place = f"{record.partition.topic}[{record.partition.number}]"
+        judgement = Judgement(
+            verdict=Verdict.DATA_FAULT,
+            severity=Severity.CRITICAL,
+            onset=Onset(now, now, now),
+            attribution=Attribution(source=place),
+            evidence=(
+                Evidence("intake", "share of records that are no events", 0.0, self._max_ratio, self._max_ratio),
+            ),
+        )
+        return incidents.report(place, "", Problem.INTAKE, judgement, index=record.offset, ts=now)
