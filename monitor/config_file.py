@@ -5,6 +5,7 @@ the last one in silence), tags, aliases. `${NAME}` inside a value is the environ
 has a default for one that is unset or empty, and `$${` stands for `${` itself.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,8 @@ class ConfigFile:
         """Everything that was reported."""
         in_order = sorted(self.problems, key=lambda problem: problem[0])
         places = [f"{self._name}:{line}{': ' if keys else ''}{dotted(keys)}" for line, keys, _ in in_order]
-        return ConfigError(tuple(map(Problem, places, (message for _, _, message in in_order))))
+        messages = [" ".join(message.split()) for _, _, message in in_order]
+        return ConfigError(tuple(map(Problem, places, messages)))
 
     def _spoil(self, keys: Keys, message: str) -> None:
         self.problems.append((self._line(keys), keys, message))
@@ -155,7 +157,7 @@ def dotted(keys: Keys) -> str:
 def _step(key: str | int) -> str:
     if isinstance(key, int):
         return f"[{key}]"
-    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f'["{key}"]'
+    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{json.dumps(key, ensure_ascii=False)}]"
 
 
 def _line_of(node: yaml.Node) -> int:

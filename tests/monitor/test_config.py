@@ -385,4 +385,5 @@ def test_any_text_is_refused_with_a_problem_and_nothing_else(refused: Refused, t
 def test_places_read_as_people_write_them() -> None:
     assert dotted(("alerting", "receivers", 0, "url")) == "alerting.receivers[0].url"
     assert dotted(("models", "net.ids", "reference")) == 'models["net.ids"].reference'
+    assert dotted(("models", 'a "b"\n')) == 'models["a \\"b\\"\\n"]'
     assert dotted(()) == ""
