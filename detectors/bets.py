@@ -12,35 +12,41 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, Cells, NumericCells, normal_scores
+from detectors.cells import ABOVE, ABSENT, BELOW, MISSING, RESERVED, Cells, NumericCells, normal_scores
 
 Floats = npt.NDArray[np.float64]
 
-SHIFTS = (0.25, 0.5, 1.0)
+SHIFTS = (0.15, 0.3, 0.8)
 """Location changes bet on, each way, in standard deviations of the normal score."""
-SCALES = (0.6, 1.6, 2.5)
+SCALES = (0.6, 1.45, 2.2)
 """Variance ratios bet on."""
 SHARES = (0.05, 0.3)
 """Shares bet on for values that the reference hardly had: out of range, unseen, missing."""
 BODY_BETS = 2 * len(SHIFTS) + len(SCALES)
-FEATURE_BETS = BODY_BETS + 2 * len(SHARES)
-"""Bets on one feature: on its body, on values outside of it, on missing values."""
+FEATURE_WEIGHTS = np.array([2.0, 2.0, 1.2, 1.2, 1.0, 1.0, 0.5, 2.0, 0.5, 0.4, 0.4, 0.4, 0.4])
+FEATURE_WEIGHTS /= FEATURE_WEIGHTS.sum()
+"""How a feature's share of the budget is spread over its bets: shifts up and down, scales, outside, missing.
+
+Small changes have the most, because they take longest to find. DESIGN.md, "Bets", has the measurements.
+"""
+CATEGORY_RISES = (0.15, 0.05, 0.4)
+"""By how much of what is left to 1 the share of a category is bet to rise, in the order in which bets are spent."""
 MIN_GROUP = 20
 """Reference events below which a group says nothing about natural variation."""
 RISES = (0.05, 0.15, 0.4)
 """By how much of what is left to 1 the probability of an outcome is bet to rise."""
 SMALLEST, LARGEST = 1e-3, 1e3
-"""Bets are kept within these, so that 64 of them multiplied stay within double precision."""
+"""Bets are kept within these."""
 
 
 class Caution(msgspec.Struct, frozen=True):
     """How much a bound stays away from an estimate."""
 
-    z: float = 3.0
+    z: float = 1.0
     """Standard errors added for the finite reference."""
-    tail: float = 1e-3
+    tail: float = 0.02
     """Chance, per bound, that a share estimated from few events is really larger than its bound."""
-    tolerance: float = 0.02
+    tolerance: float = 0.0
     """Differences too small to matter, as a shift in standard deviations or a share."""
     natural: float = 2.0
     """Standard deviations of the reference's own variation between groups (hours, days, sources) that are allowed."""
@@ -132,7 +138,9 @@ def feature_bets(cells: Cells, reference: Reference, caution: Caution) -> Floats
         for hit in (outside, missing)
         for share in SHARES
     ]
-    return make_safe(np.column_stack([body, *special]), reference, caution)
+    table = make_safe(np.column_stack([body, *special]), reference, caution)
+    table[reserved == ABSENT] = 1.0
+    return table
 
 
 def _location_bets(counts: Floats) -> Floats:
@@ -141,37 +149,48 @@ def _location_bets(counts: Floats) -> Floats:
     if regular < 2:
         return np.ones((counts.size, BODY_BETS))
     inside = normal_scores(counts[:regular].tolist())
-    score = np.concatenate([inside, [inside[-1], inside[0], 0.0]])
+    score = np.concatenate([inside, [inside[-1], inside[0], 0.0, 0.0]])
     shifts = [np.exp(sign * shift * score - shift**2 / 2) for shift in SHIFTS for sign in (1.0, -1.0)]
     scales = [ratio**-0.5 * np.exp(score**2 * (1.0 - 1.0 / ratio) / 2) for ratio in SCALES]
     table = np.stack(shifts + scales, axis=1)
-    table[-1] = 1.0
+    table[regular + MISSING :] = 1.0
     # Discrete scores are not Gaussian: the normalisers come from the cells themselves.
     held = np.concatenate([counts[:regular], np.zeros(RESERVED)])
     return np.asarray(table / (held @ table / held.sum()), dtype=np.float64)
 
 
+def category_hits(regular: int, bet: int) -> tuple[tuple[int, ...], int]:
+    """The categories whose rise body bet `bet` is on, and the number of the rise: categories first, then sizes.
+
+    With more categories than bets, a bet is on several of them together, so that none goes unwatched.
+    """
+    groups = max(min(regular, BODY_BETS), 1)
+    return tuple(range(bet % groups, regular, groups)), bet // groups % len(CATEGORY_RISES)
+
+
 def _category_bets(counts: Floats, caution: Caution) -> Floats:
-    """One bet on a rise of each of the most frequent categories, as many as a numeric feature has bets."""
-    table = np.ones((counts.size, BODY_BETS))
-    total = counts.sum()
-    for column in range(min(counts.size - RESERVED, BODY_BETS)):
-        bound = float(upper_share(counts[column], total, caution))
-        table[:, column] = rise(bound, bound + 0.25 * (1.0 - bound), np.arange(counts.size) == column)
-    return table
+    """Bets on rises of categories, as many as a numeric feature has on its body."""
+    regular = counts.size - RESERVED
+    columns = []
+    for bet in range(BODY_BETS):
+        categories, size = category_hits(regular, bet)
+        hit = np.isin(np.arange(counts.size), categories)
+        bound = float(upper_share(counts[hit].sum(), counts.sum(), caution))
+        columns.append(rise(bound, bound + CATEGORY_RISES[size] * (1.0 - bound), hit))
+    return np.stack(columns, axis=1)
 
 
-def outcome_hits(outcomes: int, expected: int | None) -> list[tuple[int, ...]]:
+def outcome_hits(outcomes: int, expected: int) -> list[tuple[int, ...]]:
     """The sets of outcomes that are bet on, in the order of the bets: each but `expected`; then any but `expected`."""
     others = [outcome for outcome in range(outcomes) if outcome != expected]
     singles: list[tuple[int, ...]] = [(outcome,) for outcome in others]
-    return singles if expected is None or len(others) < 2 else [*singles, tuple(others)]
+    return singles if len(others) < 2 else [*singles, tuple(others)]
 
 
-def outcome_bets(reference: Reference, expected: int | None, caution: Caution) -> Floats:
+def outcome_bets(reference: Reference, expected: int, caution: Caution) -> Floats:
     """Bets on the outcome of an event, shape (outcomes, bets): each set of `outcome_hits` rises by each of RISES.
 
-    `expected` is a label's own class (any other outcome is an error), or None for predicted classes.
+    Outcomes are the classes predicted for events that are labelled `expected`; any other is an error.
     """
     counts = np.asarray(reference.counts, dtype=np.float64)
     total = float(counts.sum())

@@ -1,8 +1,8 @@
 """Cells: a feature's values cut into a small alphabet, learnt once from the reference and then frozen.
 
-Everything that is watched becomes a code into such an alphabet, so that one engine can bet on all of it. The last three
-codes of every alphabet are reserved: a value above (or, for categories, never seen in) the reference, one below it,
-and a missing one.
+Everything that is watched becomes a code into such an alphabet, so that one engine can bet on all of it. The last four
+codes of every alphabet are reserved: a value above (or, for categories, never seen in) the reference, one below it, one
+that is missing, and one that this kind of event never has, on which nobody bets.
 """
 
 from collections import Counter
@@ -15,12 +15,13 @@ import numpy.typing as npt
 Codes = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
 
-MAX_CELLS = 48
-"""Regular cells of a feature: enough for a smooth rank score, few enough that each holds several reference events."""
-MIN_COUNT = 8
-"""Reference events that a regular cell must hold, so that its share is known to a third or better."""
-RESERVED = 3
-ABOVE, BELOW, MISSING = 0, 1, 2
+WIDTH = 0.1
+"""Width of a numeric cell in standard deviations of a normal score: equal steps of the score, not of the count."""
+MIN_COUNT = 4
+"""Reference events that a regular cell must hold."""
+MAX_CATEGORIES = 48
+RESERVED = 4
+ABOVE, BELOW, MISSING, ABSENT = 0, 1, 2, 3
 
 
 class NumericCells(msgspec.Struct, frozen=True, tag="numeric"):
@@ -75,18 +76,21 @@ Cells = NumericCells | CategoryCells
 
 
 def numeric_cells(values: Floats) -> NumericCells:
-    """Cut reference values (shape (n,), NaN where missing) into at most MAX_CELLS cells of about equal count."""
+    """Cut reference values (shape (n,), NaN where missing) into cells of about WIDTH, each with MIN_COUNT or more."""
+    from scipy.special import ndtri  # noqa: PLC0415 - scipy costs 0.2 s and is needed only while learning
+
     present = np.sort(values[np.isfinite(values)])
     missing = int(values.size - present.size)
     if present.size == 0:
-        return NumericCells(lowest=0.0, uppers=(), counts=(0, 0, missing))
+        return NumericCells(lowest=0.0, uppers=(), counts=(0, 0, missing, 0))
     atoms, atom_counts = np.unique(present, return_counts=True)
-    wanted = max(MIN_COUNT, present.size / MAX_CELLS)
+    middles = ndtri((np.cumsum(atom_counts) - atom_counts / 2) / present.size)
+    density = present.size * WIDTH * np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
     uppers: list[float] = []
     counts: list[int] = []
     held = 0
-    for atom, count in zip(atoms.tolist(), atom_counts.tolist(), strict=True):
-        if held >= wanted or (held >= MIN_COUNT and count >= wanted):
+    for atom, count, wanted in zip(atoms.tolist(), atom_counts.tolist(), density.tolist(), strict=True):
+        if held >= MIN_COUNT and (held >= wanted or count >= wanted):
             counts.append(held)
             held = 0
         elif uppers:
@@ -98,19 +102,19 @@ def numeric_cells(values: Floats) -> NumericCells:
         last = counts.pop()
         uppers.pop(-2)
         counts[-1] += last
-    return NumericCells(float(atoms[0]), tuple(uppers), (*counts, 0, 0, missing))
+    return NumericCells(float(atoms[0]), tuple(uppers), (*counts, 0, 0, missing, 0))
 
 
 def category_cells(values: Iterable[str | None]) -> CategoryCells:
-    """Learn categories: up to MAX_CELLS - 1 frequent ones on their own, the rest together."""
+    """Learn categories: up to MAX_CATEGORIES - 1 frequent ones on their own, the rest together."""
     seen = Counter(values)
     missing = seen.pop(None, 0)
     ranked = sorted(((value, count) for value, count in seen.items() if value is not None), key=lambda x: (-x[1], x[0]))
-    own = [(value, count) for value, count in ranked if count >= MIN_COUNT][: MAX_CELLS - 1]
+    own = [(value, count) for value, count in ranked if count >= MIN_COUNT][: MAX_CATEGORIES - 1]
     rest = ranked[len(own) :]
     counts = [count for _, count in own] + ([sum(count for _, count in rest)] if rest else [])
     return CategoryCells(
-        tuple(value for value, _ in own), frozenset(value for value, _ in rest), (*counts, 0, 0, missing)
+        tuple(value for value, _ in own), frozenset(value for value, _ in rest), (*counts, 0, 0, missing, 0)
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import (
+    FEATURE_WEIGHTS,
     Caution,
     Reference,
     excuse,
@@ -21,21 +22,21 @@ from detectors.bets import (
     outcome_bets,
 )
 from detectors.edetector import Batch, Excursion, Family, Step
-from monitor.baseline import Baseline
+from monitor.baseline import PREDICTION, Baseline
 from monitor.columns import Columns, FeatureColumns, LabelColumns
 
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS: Mapping[str, float] = {
-    "features": 0.35,
-    "features/source": 0.35,
-    "predicted": 0.15,
-    "predicted/source": 0.15,
+    "features": 0.5,
+    "features/source": 0.5,
     "confusion": 0.4,
     "confusion/source": 0.3,
     "confusion/labeler": 0.3,
 }
-"""Shares of the budget: the first four on the clock of predictions, the last three on that of labels."""
+"""Shares of the budget: the first two on the clock of predictions, the others on that of labels."""
+PREDICTION_SHARE = 0.25
+"""Share that the predicted class has of the budget of its family; features share the rest equally."""
 
 
 class Place(NamedTuple):
@@ -158,22 +159,22 @@ class Bank:
         baseline, columns = self.baseline, self.columns
         references = [feature.reference for feature in baseline.features.values()]
         tables = _stack([feature_bets(f.cells, f.reference, caution) for f in baseline.features.values()])
-        yield "features", self._family("features", tables, len(references), {})
+        share = (1.0 - PREDICTION_SHARE) / (len(references) - 1)
+        shares = np.array([PREDICTION_SHARE if name == PREDICTION else share for name in baseline.features])
+        weights = np.outer(shares, FEATURE_WEIGHTS)
+        yield "features", self._family("features", tables, weights, {})
         divisors = _excuses(tables, references, "source", columns.sources.of, caution)
-        yield "features/source", self._family("features/source", tables, len(references), divisors)
-        if baseline.residual is None:
-            predicted = outcome_bets(baseline.predicted, None, caution)[np.newaxis]
-            yield "predicted", self._family("predicted", predicted, 1, {})
-            divisors = _excuses(predicted, [baseline.predicted], "source", columns.sources.of, caution)
-            yield "predicted/source", self._family("predicted/source", predicted, 1, divisors)
+        yield "features/source", self._family("features/source", tables, weights, divisors)
         outcomes, outcome_references = self._outcome_tables(caution)
-        yield "confusion", self._family("confusion", outcomes, 1, {})
+        bets = outcomes.shape[2]
+        even = FEATURE_WEIGHTS[np.newaxis] if baseline.regression else np.full((1, bets), 1.0 / bets)
+        yield "confusion", self._family("confusion", outcomes, even, {})
         for group, slots in (("source", columns.sources), ("labeler", columns.labelers)):
             divisors = {}
             for kind, reference in enumerate(outcome_references):
                 found = _excuses(outcomes[kind : kind + 1], [reference], group, slots.of, caution)
                 divisors.update({slot * self.label_kinds + kind: divisor for slot, divisor in found.items()})
-            yield f"confusion/{group}", self._family(f"confusion/{group}", outcomes, 1, divisors)
+            yield f"confusion/{group}", self._family(f"confusion/{group}", outcomes, even, divisors)
 
     def _outcome_tables(self, caution: Caution) -> tuple[Floats, list[Reference]]:
         residual = self.baseline.residual
@@ -182,9 +183,8 @@ class Bank:
         references = [self.baseline.confusion[name] for name in self.baseline.classes]
         return _stack([outcome_bets(ref, kind, caution) for kind, ref in enumerate(references)]), references
 
-    def _family(self, name: str, tables: Floats, streams: int, divisors: Mapping[int, Floats]) -> Family:
-        weights = np.full((streams, tables.shape[2]), WEIGHTS[name] / (streams * tables.shape[2]))
-        return Family(tables, weights, self.budget, divisors=divisors)
+    def _family(self, name: str, tables: Floats, weights: Floats, divisors: Mapping[int, Floats]) -> Family:
+        return Family(tables, WEIGHTS[name] * weights, self.budget, divisors=divisors)
 
     def _batches(self, features: FeatureColumns, labels: LabelColumns) -> dict[str, Batch]:
         nobody = np.zeros(features.index.size, dtype=np.intp)
@@ -192,12 +192,6 @@ class Bank:
             "features": Batch(features.index, features.ts, nobody, features.codes),
             "features/source": Batch(features.index, features.ts, features.sources, features.codes),
         }
-        if self.baseline.residual is None:
-            with_class = np.flatnonzero(features.predicted >= 0)
-            predicted = Batch(features.index, features.ts, nobody, features.predicted[:, np.newaxis])
-            by_source = Batch(features.index, features.ts, features.sources, predicted.codes)
-            batches["predicted"] = predicted.rows(with_class)
-            batches["predicted/source"] = by_source.rows(with_class)
         outcomes = labels.outcomes[:, np.newaxis]
         for name, slots in (("", 0), ("/source", labels.sources), ("/labeler", labels.labelers)):
             keys = np.asarray(slots * self.label_kinds + labels.labels, dtype=np.intp)

@@ -30,7 +30,7 @@ EXTRA = "(extra features)"
 
 
 PREDICTION = "(prediction)"
-"""The stream that a regression model's output is."""
+"""The stream of what the model predicts: classes, or numbers."""
 
 
 class BaselineError(Exception):
@@ -57,7 +57,6 @@ class Baseline(msgspec.Struct, frozen=True):
     features: dict[str, FeatureReference]
     classes: tuple[str, ...]
     """Outcomes in code order, the last one OTHER; only OTHER for a regression model."""
-    predicted: Reference
     confusion: dict[str, Reference]
     """For each label class, how often each class was predicted."""
     residual: FeatureReference | None
@@ -135,13 +134,12 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
     sources = _frequent(prediction.source for prediction in predictions)
     groups = {**_time_groups(times), "source": _named([p.source for p in predictions], sources)}
     regression = any(isinstance(p.prediction, float) and not p.prediction.is_integer() for p in predictions)
-    outcomes = [] if regression else [class_name(p.prediction) for p in predictions]
-    classes = () if regression else _classes(outcomes + [class_name(j.label) for j in joined])
-    code = {name: position for position, name in enumerate(classes)}
-    predicted = np.array([code.get(name, len(classes)) for name in outcomes], dtype=np.intp)
+    outputs: list[Value] = [p.prediction if regression else class_name(p.prediction) for p in predictions]
+    classes = (
+        () if regression else _classes([str(output) for output in outputs] + [class_name(j.label) for j in joined])
+    )
     features = {name: _feature(values, groups) for name, values in _feature_values(predictions)}
-    if regression:
-        features[PREDICTION] = _feature([p.prediction for p in predictions], groups)
+    features[PREDICTION] = _feature(outputs, groups)
     features[EXTRA] = _feature(["no"] * len(predictions), groups)
     labelers = _frequent(j.labeler for j in joined)
     return Baseline(
@@ -153,7 +151,6 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         labels=len(joined),
         features=features,
         classes=(*classes, OTHER),
-        predicted=_reference(predicted, len(classes) + 1, {} if regression else groups),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
         residual=_residual(joined, sources, labelers) if regression else None,
         sources=sources,

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from detectors.cells import ABOVE, RESERVED, CategoryCells, NumericCells
+from detectors.cells import ABOVE, ABSENT, RESERVED, CategoryCells, NumericCells
 from monitor.baseline import EXTRA, PREDICTION, Baseline, category, numeric, residual
 from monitor.events import ClassLabel, Features, Prediction, Value, class_name
 from monitor.join import Joined
@@ -34,8 +34,6 @@ class FeatureColumns:
     codes: Codes
     """Shape (n, streams)."""
     sources: Codes
-    predicted: Codes
-    """Class codes; -1 where the event has no prediction."""
     invalid: int
     """Values that were missing, or not of the type the reference had."""
 
@@ -77,7 +75,8 @@ class Columns:
                 self._numeric[name] = cells
             else:
                 self._categories[name] = (cells, cells.table())
-        self._output = numeric(baseline.features[PREDICTION]) if PREDICTION in baseline.features else None
+        self._output = baseline.features[PREDICTION].cells
+        self._output_code = self._output.table() if isinstance(self._output, CategoryCells) else {}
         self._residual = None if baseline.residual is None else numeric(baseline.residual)
         extra = baseline.features[EXTRA].cells
         self._extra_code = extra.size - RESERVED + ABOVE
@@ -89,18 +88,12 @@ class Columns:
         codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
         invalid = self._encode_numeric(values, codes) + self._encode_categories(values, codes)
         codes[:, self._place[EXTRA]] = self._extra(values)
-        predicted = np.full(len(rows), -1, dtype=np.intp)
-        outputs = [event.prediction if isinstance(event, Prediction) else None for event in events]
-        if self._output is not None:
-            codes[:, self._place[PREDICTION]] = self._output.encode(np.array([_number(output) for output in outputs]))
-        else:
-            predicted[:] = [-1 if output is None else self.class_code(output) for output in outputs]
+        codes[:, self._place[PREDICTION]] = self._predicted(events)
         return FeatureColumns(
             index=np.fromiter((row[0] for row in rows), np.int64, len(rows)),
             ts=np.fromiter((row[1] for row in rows), np.float64, len(rows)),
             codes=codes,
             sources=np.fromiter(map(self.sources.of, map(attrgetter("source"), events)), np.intp, len(rows)),
-            predicted=predicted,
             invalid=invalid,
         )
 
@@ -147,6 +140,21 @@ class Columns:
             codes[:, self._place[name]] = column
             invalid += column.count(table[None])
         return invalid
+
+    def _predicted(self, events: Sequence[Prediction | Features]) -> Codes:
+        """Codes of what the model predicted; ABSENT where an event has features only."""
+        absent = self._output.size - RESERVED + ABSENT
+        if isinstance(self._output, NumericCells):
+            outputs = [_number(event.prediction) if isinstance(event, Prediction) else np.nan for event in events]
+            codes = self._output.encode(np.array(outputs))
+        else:
+            found, unseen = self._output_code, self._output.unseen
+            codes = np.array(
+                [found.get(class_name(e.prediction), unseen) if isinstance(e, Prediction) else absent for e in events],
+                dtype=np.intp,
+            )
+        codes[[not isinstance(event, Prediction) for event in events]] = absent
+        return codes
 
     def _extra(self, values: Sequence[dict[str, Value]]) -> Codes:
         """Code 0 where an event has only features that the reference had, `unseen` where it has others."""

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from alerting.incident import Evidence, Onset
-from detectors.bets import BODY_BETS, RISES, SHARES, Reference, outcome_hits
+from detectors.bets import BODY_BETS, RISES, SHARES, Reference, category_hits, outcome_hits
 from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, normal_scores
 from detectors.edetector import QUIET, Excursion
 from monitor.bank import Bank, Place
-from monitor.baseline import FeatureReference
+from monitor.baseline import OTHER, PREDICTION, FeatureReference
 
 STEADY = 10.0
 """About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
@@ -76,21 +76,23 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
     family = bank.families[place.family]
     bet = family.leading_bet(place.key, place.stream)
     feature = class_from = class_to = None
-    if watched == "features" or bank.baseline.regression:
-        feature = bank.columns.names[place.stream] if watched == "features" else None
-        before = bank.baseline.residual if feature is None else bank.baseline.features[feature]
-        kind, observed, bound, shift = _feature_change(cast("FeatureReference", before), bet, excursion.counts)
-        stream = "residual" if feature is None else f"feature/{feature}"
+    if watched == "features" and bank.columns.names[place.stream] == PREDICTION:
+        watched = "predicted"
+    if watched == "confusion" and not bank.baseline.regression:
+        class_from = bank.baseline.classes[label]
+        outcomes = outcome_hits(len(bank.baseline.classes), label)[bet // len(RISES)]
+        class_to = bank.baseline.classes[max(outcomes, key=lambda outcome: excursion.counts[outcome])]
+        observed, bound, shift = _outcome_change(bank.baseline.confusion[class_from], outcomes, excursion.counts)
+        kind, stream = Kind.OUTCOME, f"confusion/{class_from}->{class_to}"
     else:
-        expected = label if watched == "confusion" else None
-        outcomes = outcome_hits(len(bank.baseline.classes), expected)[bet // len(RISES)]
-        names = [bank.baseline.classes[outcome] for outcome in outcomes]
-        class_to = names[0] if len(names) == 1 else _commonest(bank, excursion, outcomes)
-        class_from = bank.baseline.classes[label] if watched == "confusion" else None
-        usual = bank.baseline.predicted if class_from is None else bank.baseline.confusion[class_from]
-        observed, bound, shift = _outcome_change(usual, outcomes, excursion.counts)
-        kind = Kind.OUTCOME
-        stream = f"confusion/{class_from}->{class_to}" if class_from is not None else f"predicted/{class_to}"
+        name = bank.columns.names[place.stream] if watched != "confusion" else None
+        before = bank.baseline.residual if name is None else bank.baseline.features[name]
+        kind, observed, bound, shift = _feature_change(cast("FeatureReference", before), bet, excursion.counts)
+        stream = "residual" if name is None else "predicted" if watched == "predicted" else f"feature/{name}"
+        feature = name if watched == "features" else None
+        if watched == "predicted" and not bank.baseline.regression:
+            class_to = _risen_class(bank.baseline.features[PREDICTION], excursion.counts)
+            kind, stream = Kind.OUTCOME, f"predicted/{class_to}"
     return Finding(
         place=place,
         watched=watched,
@@ -121,11 +123,10 @@ def _feature_change(before: FeatureReference, bet: int, counts: list[int]) -> tu
         observed, bound, shift = _outcome_change(before.reference, tuple(codes), counts)
         return (Kind.MISSING if missing else Kind.OUTSIDE), observed, bound, shift
     if isinstance(before.cells, CategoryCells):
-        excess = seen / total - held / known
-        top = int(np.argmax(excess))
-        return (Kind.BODY, *_outcome_change(before.reference, (top,), counts))
+        categories, _ = category_hits(regular, bet)
+        return (Kind.BODY, *_outcome_change(before.reference, categories, counts))
     scores = normal_scores(held[:regular].tolist())
-    scores = np.concatenate([scores, [scores[-1], scores[0], 0.0]]) if regular else np.zeros(RESERVED)
+    scores = np.concatenate([scores, [scores[-1], scores[0], 0.0, 0.0]]) if regular else np.zeros(RESERVED)
     observed = float(seen @ scores / total)
     return Kind.BODY, observed, 3.0 / math.sqrt(known), abs(observed)
 
@@ -138,8 +139,13 @@ def _outcome_change(before: Reference, outcomes: tuple[int, ...], counts: list[i
     return observed, share, abs(observed - share) / math.sqrt(share * (1.0 - share))
 
 
-def _commonest(bank: Bank, excursion: Excursion, outcomes: tuple[int, ...]) -> str:
-    return bank.baseline.classes[max(outcomes, key=lambda outcome: excursion.counts[outcome])]
+def _risen_class(predicted: FeatureReference, counts: list[int]) -> str:
+    """The predicted class whose share has risen most."""
+    if not isinstance(predicted.cells, CategoryCells):
+        raise TypeError("a class is asked of a model that predicts numbers")
+    seen, held = np.asarray(counts[: predicted.cells.size]), np.asarray(predicted.reference.counts)
+    risen = int(np.argmax(seen / max(seen.sum(), 1) - held / max(held.sum(), 1)))
+    return predicted.cells.values[risen] if risen < len(predicted.cells.values) else OTHER
 
 
 def _onset(excursion: Excursion, threshold: float, weight: float, earliest: float) -> Onset:
