@@ -31,6 +31,8 @@ Small changes have the most, because they take longest to find. DESIGN.md, "Bets
 """
 CATEGORY_RISES = (0.15, 0.05, 0.4)
 """By how much of what is left to 1 the share of a category is bet to rise, in the order in which bets are spent."""
+RUN = 20
+"""Consecutive events of which sums are taken to see autocorrelation."""
 MIN_GROUP = 20
 """Reference events below which a group says nothing about natural variation."""
 RISES = (0.05, 0.15, 0.4)
@@ -58,6 +60,8 @@ class Reference(msgspec.Struct, frozen=True):
     counts: tuple[int, ...]
     groups: dict[str, dict[str, tuple[int, ...]]]
     """Partition ("time", "hour", "source", "labeler") -> group -> counts, each a part of `counts`."""
+    dispersion: float = 1.0
+    """How much more short runs of events vary than independent events would; at least 1. See `dispersion`."""
 
 
 def upper_share(count: npt.ArrayLike, total: float, caution: Caution) -> Floats:
@@ -89,10 +93,30 @@ def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats
     return np.asarray(np.where(statistic > chi2.ppf(0.99, freedom), np.sqrt(excess), 0.0))
 
 
+def dispersion(scores: Floats) -> float:
+    """Variance of sums over runs of RUN consecutive events, over what independent events would have; at least 1.
+
+    Autocorrelated events carry less information than they seem to. Evidence is divided by this number: bets are raised
+    to the power of its inverse, as a likelihood is tempered. It is 1 unless chance is excluded at the 1 % level.
+
+    Args:
+        scores: of consecutive events, shape (n,).
+    """
+    from scipy.stats import chi2  # noqa: PLC0415 - only while learning
+
+    runs = scores.size // RUN
+    if runs < MIN_GROUP or (variance := float(scores.var())) == 0.0:
+        return 1.0
+    sums = scores[: runs * RUN].reshape(runs, RUN).sum(axis=1)
+    ratio = float(sums.var(ddof=1) / (RUN * variance))
+    return ratio if ratio > chi2.ppf(0.99, runs - 1) / (runs - 1) else 1.0
+
+
 def make_safe(table: Floats, reference: Reference, caution: Caution) -> Floats:
-    """Divide each bet (columns of `table`, shape (codes, bets)) by an upper confidence bound of its mean."""
+    """Temper each bet (columns of `table`, shape (codes, bets)); divide it by an upper confidence bound of its mean."""
+    table = table ** (1.0 / reference.dispersion)
     counts = np.asarray(reference.counts, dtype=np.float64)
-    total = max(counts.sum(), 1.0)
+    total = max(counts.sum() / reference.dispersion, 1.0)
     held = counts + np.where(counts == 0, 0.5, 0.0)
     shares = held / held.sum()
     mean = shares @ table

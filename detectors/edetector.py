@@ -120,19 +120,28 @@ class Family:
         self.excursions: dict[tuple[int, int], Excursion] = {}
         self._flat = tables.reshape(-1, self.bets)
         self._kinds = tables.shape[0] // self.streams
+        self._offsets = np.arange(self.streams) * self.codes
+        self._total_weight = weights.sum(axis=1)
         self._divisors = divisors or {}
-        self._ceiling = OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
+        self._ceiling = 1.0 + OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
 
     def run(self, batch: Batch) -> Step:
         """Compute what `batch` does, without doing it."""
         step = Step({}, {}, [])
         if batch.index.size == 0:
             return step
-        order = np.argsort(batch.keys, kind="stable")
-        ordered = batch.keys[order]
-        cuts = np.flatnonzero(np.diff(ordered)) + 1
-        for rows in np.split(order, cuts):
-            self._run_key(int(batch.keys[rows[0]]), batch.rows(rows), step)
+        keys = batch.keys.tolist()
+        path = self._factors(batch, keys)
+        with np.errstate(over="ignore"):
+            self._walk(keys, path, step)
+            levels = self._levels(path)
+        if not (levels < OVERSHOOT * self.threshold).all():
+            path = self._factors(batch, keys)
+            self._walk(keys, path, step, self._ceiling)
+            levels = self._levels(path)
+        for key, stream in self._loud(batch, levels):
+            rows = np.flatnonzero(batch.keys == key)
+            self._follow(key, stream, levels[rows, stream], batch.rows(rows), step)
         step.changes.sort()
         return step
 
@@ -154,30 +163,44 @@ class Family:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))
 
-    def _factors(self, key: int, codes: Codes) -> Floats:
-        first = key % self._kinds * self.streams
-        rows = codes + (first + np.arange(self.streams)) * self.codes
+    def _factors(self, batch: Batch, keys: list[int]) -> Floats:
+        """What each event multiplies each bet by, shape (n, streams, bets)."""
+        rows = batch.codes + self._offsets
+        if self._kinds > 1:
+            rows += (batch.keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
         factors: Floats = np.take(self._flat, rows, axis=0)
-        divisor = self._divisors.get(key)
-        if divisor is not None:
-            factors /= divisor
+        for key in self._divisors.keys() & set(keys):
+            factors[batch.keys == key] /= self._divisors[key]
         return factors
 
-    def _run_key(self, key: int, batch: Batch, step: Step) -> None:
-        held = self.statistic.get(key)
-        start = np.ones((self.streams, self.bets)) if held is None else held
-        path = self._factors(key, batch.codes)
-        with np.errstate(over="ignore"):
-            _recursion(start, path)
-        if not (path <= self._ceiling).all():
-            path = self._factors(key, batch.codes)
-            _recursion_held(start, path, self._ceiling)
-        step.statistic[key] = path[-1].copy()
-        levels = np.einsum("nkb,kb->nk", path, self.weights) - self.weights.sum(axis=1)
-        loud = set(np.flatnonzero(levels.max(axis=0) >= QUIET * self.threshold).tolist())
-        loud.update(stream for held_key, stream in self.excursions if held_key == key)
-        for stream in sorted(loud):
-            self._follow(key, stream, levels[:, stream], batch, step)
+    def _walk(self, keys: list[int], path: Floats, step: Step, ceiling: Floats | None = None) -> None:
+        """Turn factors into statistics in place, event by event, each from its key's last one.
+
+        A loop of two calls an event is the fastest exact form: the closed form with running products needs four passes
+        over the data, and its rounding would depend on how events were cut into batches.
+        """
+        multiply, add = np.multiply, np.add
+        first = np.ones_like(self.weights)
+        last: dict[int, Floats] = {key: self.statistic.get(key, first) for key in set(keys)}
+        for key, row in zip(keys, path, strict=True):
+            multiply(last[key], row, row)
+            add(row, 1.0, row)
+            if ceiling is not None:
+                np.minimum(row, ceiling, row)
+            last[key] = row
+        step.statistic.update({key: row.copy() for key, row in last.items()})
+
+    def _levels(self, path: Floats) -> Floats:
+        """Weighted statistics, shape (n, streams)."""
+        return np.asarray(np.einsum("nkb,kb->nk", path, self.weights) - self._total_weight)
+
+    def _loud(self, batch: Batch, levels: Floats) -> list[tuple[int, int]]:
+        """Keys and streams of the batch whose excursions may have begun, gone on or ended."""
+        found = {place for place in self.excursions if (batch.keys == place[0]).any()}
+        if levels.max() >= QUIET * self.threshold:
+            rows, streams = np.nonzero(levels >= QUIET * self.threshold)
+            found.update(zip(batch.keys[rows].tolist(), streams.tolist(), strict=True))
+        return sorted(found)
 
     def _follow(self, key: int, stream: int, levels: Floats, batch: Batch, step: Step) -> None:
         """Begin, feed, alarm and end the excursions of one stream along its levels."""
@@ -201,27 +224,3 @@ class Family:
                 current.alarmed_index, current.alarmed_ts = int(batch.index[row]), float(batch.ts[row])
                 step.changes.append(Change(current.alarmed_index, key, stream, Turn.ALARM))
         step.excursions[key, stream] = current
-
-
-def _recursion(statistic: Floats, path: Floats) -> None:
-    """Turn factors into statistics in place, shape (n, ...).
-
-    A loop of two calls an event is the fastest exact form: the closed form with running products needs four passes over
-    the data, and its rounding would depend on how events were cut into batches.
-    """
-    add, multiply = np.add, np.multiply
-    previous = statistic
-    for row in path:
-        multiply(previous, row, out=row)
-        add(row, 1.0, out=row)
-        previous = row
-
-
-def _recursion_held(statistic: Floats, path: Floats, ceiling: Floats) -> None:
-    """The same, held at `ceiling` after every event."""
-    previous = statistic
-    for row in path:
-        np.multiply(previous, row, out=row)
-        np.add(row, 1.0, out=row)
-        np.minimum(row, ceiling, out=row)
-        previous = row

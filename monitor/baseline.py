@@ -13,8 +13,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import Reference
-from detectors.cells import CategoryCells, Cells, NumericCells, category_cells, numeric_cells
+from detectors.bets import Reference, dispersion
+from detectors.cells import (
+    RESERVED,
+    CategoryCells,
+    Cells,
+    NumericCells,
+    category_cells,
+    normal_scores,
+    numeric_cells,
+)
 from monitor.events import ClassLabel, Prediction, Value, class_name
 from monitor.join import Joined
 
@@ -176,7 +184,9 @@ def _feature(values: Sequence[Value], groups: dict[str, dict[str, npt.NDArray[np
         numbers = np.array([np.nan if value is None else float(value) for value in values])
         cells = numeric_cells(numbers)
         codes = cells.encode(numbers)
-    return FeatureReference(cells, _reference(codes, cells.size, groups))
+    regular = cells.counts[:-RESERVED]
+    scores = np.array([*normal_scores(regular), *[0.0] * RESERVED])  # of categories too: the frequent come first
+    return FeatureReference(cells, _reference(codes, cells.size, groups, dispersion(scores[codes])))
 
 
 def category(value: Value) -> str | None:
@@ -200,6 +210,7 @@ def _confusion(
                 partition: {group: mask[labels == position] for group, mask in masks.items()}
                 for partition, masks in groups.items()
             },
+            dispersion((predicted[labels == position] != position).astype(np.float64)),
         )
         for position, name in enumerate(classes)
     }
@@ -227,7 +238,10 @@ def _label_groups(
 
 
 def _reference(
-    codes: npt.NDArray[np.intp], size: int, groups: dict[str, dict[str, npt.NDArray[np.bool_]]]
+    codes: npt.NDArray[np.intp],
+    size: int,
+    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
+    varies: float,
 ) -> Reference:
     def count(rows: npt.NDArray[np.intp]) -> tuple[int, ...]:
         return tuple(np.bincount(rows, minlength=size).tolist())
@@ -238,6 +252,7 @@ def _reference(
             partition: {group: count(codes[mask]) for group, mask in masks.items() if mask.any()}
             for partition, masks in groups.items()
         },
+        dispersion=varies,
     )
 
 

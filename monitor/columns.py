@@ -4,10 +4,10 @@ A new, missing or retyped feature is no special case: it gets a reserved code, a
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 import numpy as np
@@ -67,14 +67,21 @@ class Columns:
         served = [name for name in self.names if name not in (EXTRA, PREDICTION)]
         self._known = frozenset(served)
         self._place = {name: column for column, name in enumerate(self.names)}
-        self._numeric: dict[str, NumericCells] = {}
         self._categories: dict[str, tuple[CategoryCells, dict[str | None, int]]] = {}
+        numeric_names: list[str] = []
+        self._encoders: list[tuple[int, Callable[[Floats], Codes]]] = []
         for name in served:
             cells = baseline.features[name].cells
             if isinstance(cells, NumericCells):
-                self._numeric[name] = cells
+                numeric_names.append(name)
+                self._encoders.append((self._place[name], cells.encoder()))
             else:
                 self._categories[name] = (cells, cells.table())
+        self._numeric = tuple(numeric_names)
+        # itemgetter of one name gives a value, not a tuple; asking for it twice costs nothing.
+        self._pick = (
+            itemgetter(*(self._numeric if len(self._numeric) > 1 else self._numeric * 2)) if numeric_names else None
+        )
         self._output = baseline.features[PREDICTION].cells
         self._output_code = self._output.table() if isinstance(self._output, CategoryCells) else {}
         self._residual = None if baseline.residual is None else numeric(baseline.residual)
@@ -123,15 +130,17 @@ class Columns:
         return self._class_code.get(class_name(value), self._other)
 
     def _encode_numeric(self, values: Sequence[dict[str, Value]], codes: Codes) -> int:
-        names = list(self._numeric)
+        """Fill in the codes of numeric features; return how many values were missing or of another type."""
+        if self._pick is None or not values:
+            return 0
         try:  # array refuses text and null with TypeError, which numpy would silently convert
-            flat = array("d", chain.from_iterable([[value[name] for name in names] for value in cast("Any", values)]))
+            flat = array("d", chain.from_iterable(map(self._pick, cast("Any", values))))
         except (KeyError, TypeError):
-            flat = array("d", [_number(value.get(name)) for value in values for name in names])
-        matrix = np.frombuffer(flat).reshape(len(values), len(names))
-        for column, (name, cells) in enumerate(self._numeric.items()):
-            codes[:, self._place[name]] = cells.encode(matrix[:, column])
-        return int(np.isnan(matrix).sum())
+            flat = array("d", [_number(value.get(name)) for value in values for name in self._numeric])
+        matrix = np.frombuffer(flat).reshape(len(values), -1).T.copy()
+        for row, (place, encode) in zip(matrix, self._encoders, strict=False):
+            codes[:, place] = encode(row)
+        return int(np.isnan(matrix[: len(self._numeric)]).sum())
 
     def _encode_categories(self, values: Sequence[dict[str, Value]], codes: Codes) -> int:
         invalid = 0
@@ -158,7 +167,9 @@ class Columns:
 
     def _extra(self, values: Sequence[dict[str, Value]]) -> Codes:
         """Code 0 where an event has only features that the reference had, `unseen` where it has others."""
-        return np.array([0 if value.keys() <= self._known else self._extra_code for value in values], dtype=np.intp)
+        known = self._known
+        found = [0 if len(value) <= len(known) and value.keys() <= known else self._extra_code for value in values]
+        return np.array(found, dtype=np.intp)
 
 
 def _number(value: Value) -> float:
