@@ -1,5 +1,6 @@
 """Servers for the tests of what talks HTTP."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
@@ -9,12 +10,14 @@ from tests.kit.http_server import Server
 
 
 @pytest.fixture
-def make_server() -> Iterator[Callable[[], Server]]:
+def make_server() -> Iterator[Callable[..., Server]]:
     """Start any number of servers."""
     servers: list[Server] = []
 
-    def make() -> Server:
+    def make(tls: ssl.SSLContext | None = None) -> Server:
         server = Server()
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         servers.append(server)
         return server
@@ -27,7 +30,7 @@ def make_server() -> Iterator[Callable[[], Server]]:
 
 
 @pytest.fixture
-def server(make_server: Callable[[], Server]) -> Server:
+def server(make_server: Callable[..., Server]) -> Server:
     return make_server()
 
 

@@ -130,3 +130,7 @@ def test_clean_keeps_what_people_write() -> None:
     assert clean("größe 大きさ señal_2 {a} <b>", 60) == "größe 大きさ señal_2 {a} <b>"
     assert clean("a\r\n\tb\u202ec\x00d\u2028e", 60) == "a bcd e"
     assert clean("x" * 10, 5) == "xxxx…"
+
+
+def test_clean_looks_at_a_bounded_part_of_a_text() -> None:
+    assert clean("\u200b" * 20 + "x", 5) == "(blank)"

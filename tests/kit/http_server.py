@@ -41,7 +41,9 @@ class Server(ThreadingHTTPServer):
     def wait_for(self, count: int) -> None:
         """Wait until that many requests have arrived."""
         with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.requests) >= count, timeout=30), self.requests
+            assert self._arrived.wait_for(lambda: len(self.requests) >= count, timeout=30), (
+                f"{len(self.requests)} of {count} requests"
+            )
 
     def handle_error(self, *_: Any) -> None:
         """A client that hangs up is what some tests are about."""
