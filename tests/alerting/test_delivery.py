@@ -2,94 +2,17 @@
 
 import asyncio
 import random
-import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.delivery import Attempt, Delivery, Outcome, Policy
-from alerting.incident import Transition
-from alerting.outbox import Message
-from alerting.receiver import Reason, SendError
+from alerting.receiver import Reason
 from tests.contracts.outbox_contract import message
+from tests.kit.delivery_bench import BUSY, DOWN, GONE, Bench, Failing, Receiver
 from tests.kit.memory_outbox import MemoryOutbox
-
-DOWN = SendError("answered 503", reason=Reason.SERVER, passing=True)
-GONE = SendError("answered 404", reason=Reason.NOT_FOUND, passing=False)
-BUSY = SendError("answered 429", reason=Reason.RATE_LIMITED, passing=True, retry_after=60.0)
-
-
-class Clock:
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Receiver:
-    """Answers by a script, the last answer for ever; None is acceptance, an event is waited for first."""
-
-    def __init__(self, name: str, *script: SendError | Exception | asyncio.Event | None) -> None:
-        self.name = name
-        self.script = list(script) or [None]
-        self.tried: list[str] = []
-        self.accepted: list[str] = []
-        self.arrived = threading.Event()
-        self.closed = False
-        self.busy = False
-
-    async def send(self, transition: Transition) -> None:
-        assert not self.busy, "two in flight"
-        self.busy = True
-        try:
-            self.tried.append(transition.id)
-            self.arrived.set()
-            answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-            if isinstance(answer, asyncio.Event):
-                await answer.wait()
-            elif answer is not None:
-                raise answer
-            else:
-                await asyncio.sleep(0)
-            self.accepted.append(transition.id)
-        finally:
-            self.busy = False
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-class Bench:
-    """A delivery with everything around it in the test's hands."""
-
-    def __init__(self, *receivers: Receiver, outbox: MemoryOutbox | None = None, **policy: Any) -> None:
-        self.outbox = outbox or MemoryOutbox()
-        self.clock = Clock()
-        self.attempts: list[Attempt] = []
-        self.delivery = Delivery(
-            self.outbox,
-            receivers,
-            policy=Policy(**policy),
-            clock=self.clock,
-            chance=random.Random(1),
-            observe=self.attempts.append,
-        )
-
-    def run(self, *, until: float | None = None) -> None:
-        """Send what is due now, or all that becomes due until then."""
-
-        async def scenario() -> None:
-            await self.delivery.run_once()
-            while until is not None and self.clock.now < until:
-                self.clock.now += 1.0
-                await self.delivery.run_once()
-
-        asyncio.run(scenario())
 
 
 def test_what_is_due_is_sent_and_recorded_in_order() -> None:
@@ -212,36 +135,6 @@ def test_a_receiver_that_hangs_delays_nobody_and_is_cut_off() -> None:
     asyncio.run(scenario())
 
 
-class Failing(MemoryOutbox):
-    """An outbox on a disk that is full, or gone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read_only = False
-        self.gone = False
-
-    def due(self, now: float, limit: int) -> Sequence[Message]:
-        if self.gone:
-            raise OSError("no such device")
-        return super().due(now, limit)
-
-    def delivered(self, message: Message, now: float) -> None:
-        self._write()
-        super().delivered(message, now)
-
-    def retry(self, message: Message, at: float, error: str) -> None:
-        self._write()
-        super().retry(message, at, error)
-
-    def dead(self, message: Message, now: float, error: str) -> None:
-        self._write()
-        super().dead(message, now, error)
-
-    def _write(self) -> None:
-        if self.read_only:
-            raise OSError("no space left")
-
-
 def test_what_was_accepted_but_not_recorded_is_recorded_later_and_not_sent_again() -> None:
     chat, pager = Receiver("chat", None), Receiver("pager", GONE, None)
     outbox = Failing()
@@ -291,112 +184,3 @@ def test_every_message_ends_delivered_or_dead_in_order_and_once(
             numbers = [int(step[2:]) for step in receiver.accepted if step[0] == incident]
             assert numbers == sorted(numbers)
     assert len(bench.attempts) == sum(len(receiver.tried) for receiver in receivers)
-
-
-# In a thread of its own.
-
-
-@pytest.fixture
-def running() -> Any:
-    """Start deliveries, and stop them whatever happens."""
-    started: list[Delivery] = []
-
-    def start(*receivers: Receiver, outbox: MemoryOutbox, **policy: Any) -> Delivery:
-        delivery = Delivery(outbox, receivers, policy=Policy(**policy), clock=Clock(), chance=random.Random(1))
-        started.append(delivery)
-        delivery.start()
-        return delivery
-
-    yield start
-    for delivery in started:
-        delivery.stop(0.0)
-
-
-class Listening(MemoryOutbox):
-    """Says when something has been recorded."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recorded = threading.Event()
-        self.looked = threading.Event()
-
-    def due(self, now: float, limit: int) -> Sequence[Message]:
-        try:
-            return super().due(now, limit)
-        finally:
-            self.looked.set()
-
-    def delivered(self, message: Message, now: float) -> None:
-        super().delivered(message, now)
-        self.recorded.set()
-
-
-Start = Callable[..., Delivery]
-
-
-def test_a_wake_is_enough(running: Start) -> None:
-    outbox, chat = Listening(), Receiver("chat")
-    delivery = running(chat, outbox=outbox, poll=3600.0)
-    assert outbox.looked.wait(30)
-    assert delivery.alive
-    outbox.add(message("a"))
-    delivery.wake()
-    assert outbox.recorded.wait(30)
-    assert chat.accepted == ["a-1"]
-
-
-def test_without_a_wake_the_outbox_is_looked_at_anyway(running: Start) -> None:
-    outbox, chat = Listening(), Receiver("chat")
-    running(chat, outbox=outbox, poll=0.01)
-    assert outbox.looked.wait(30)
-    outbox.add(message("a"))
-    assert outbox.recorded.wait(30)
-
-
-def test_stopping_sends_what_is_due_first(running: Start) -> None:
-    outbox, chat = Listening(), Receiver("chat")
-    delivery = running(chat, outbox=outbox, poll=3600.0)
-    assert outbox.looked.wait(30)
-    outbox.add(*(message("a", n) for n in range(1, 9)))
-    delivery.stop(30.0)
-    assert not delivery.alive
-    assert len(outbox.delivered_at) == 8
-    assert chat.closed
-
-
-def test_stopping_gives_up_a_receiver_that_hangs_and_keeps_its_message(running: Start) -> None:
-    outbox, stuck = MemoryOutbox(), Receiver("stuck", asyncio.Event())
-    outbox.add(message("a", receiver="stuck"))
-    delivery = running(stuck, outbox=outbox, timeout=3600.0)
-    assert stuck.arrived.wait(30)
-    delivery.stop(0.05)
-    assert not delivery.alive
-    assert stuck.closed
-    assert list(outbox.waiting) == ["a-1-stuck"]
-    assert outbox.waiting["a-1-stuck"].attempts == 0
-
-
-def test_an_outbox_that_fails_is_asked_again(running: Start, caplog: pytest.LogCaptureFixture) -> None:
-    outbox, chat = Failing(), Receiver("chat")
-    outbox.gone = True
-    delivery = running(chat, outbox=outbox, poll=0.01)
-    outbox.add(message("a"))
-    while "no such device" not in caplog.text:
-        assert delivery.alive
-    outbox.gone = False
-    assert chat.arrived.wait(30)
-
-
-def test_stop_and_wake_need_no_start() -> None:
-    delivery = Delivery(MemoryOutbox(), [])
-    delivery.wake()
-    delivery.stop(1.0)
-    assert not delivery.alive
-
-
-def test_stopping_twice_is_stopping_once(running: Start) -> None:
-    delivery = running(Receiver("chat"), outbox=MemoryOutbox())
-    delivery.stop(1.0)
-    delivery.stop(1.0)
-    delivery.wake()
-    assert not delivery.alive
