@@ -37,6 +37,10 @@ MIN_GROUP = 20
 """Reference events below which a group says nothing about natural variation."""
 RISES = (0.05, 0.15, 0.4)
 """By how much of what is left to 1 the probability of an outcome is bet to rise."""
+NO_BET = 0.5
+"""The factor where there is nothing to bet on: with 1, the statistic would still grow by 1 with every event."""
+FADE = 0.99
+"""The factor for an event that says nothing about a stream; below 1 for the same reason."""
 SMALLEST, LARGEST = 1e-3, 1e3
 """Bets are kept within these."""
 
@@ -141,11 +145,14 @@ def excuse(table: Floats, counts: Sequence[int], caution: Caution) -> Floats:
     return np.asarray(np.where(mean - caution.z * error > 1.0, mean + caution.z * error, 1.0), dtype=np.float64)
 
 
-def rise(shares_bound: float, share: float, hit: npt.NDArray[np.bool_]) -> Floats:
-    """Likelihood ratio of "the share of `hit` codes has risen to `share`" against its bound (shape (codes,))."""
-    bound = min(shares_bound, 1.0 - 1e-6)
-    target = max(share, bound)
-    return np.where(hit, target / bound, (1.0 - target) / (1.0 - bound))
+def rise(bound: float, share: float, hit: npt.NDArray[np.bool_]) -> Floats:
+    """Likelihood ratio of "the share of `hit` codes has risen to `share`" against its bound (shape (codes,)).
+
+    NO_BET throughout if there is no room to rise.
+    """
+    if share <= bound or bound >= 1.0 - 1e-6:
+        return np.full(hit.shape, NO_BET)
+    return np.where(hit, share / bound, (1.0 - share) / (1.0 - bound))
 
 
 def feature_bets(cells: Cells, reference: Reference, caution: Caution) -> Floats:
@@ -163,7 +170,7 @@ def feature_bets(cells: Cells, reference: Reference, caution: Caution) -> Floats
         for share in SHARES
     ]
     table = make_safe(np.column_stack([body, *special]), reference, caution)
-    table[reserved == ABSENT] = 1.0
+    table[reserved == ABSENT] = FADE
     return table
 
 
@@ -171,13 +178,13 @@ def _location_bets(counts: Floats) -> Floats:
     """Exponential tilts of the normal score, and variance ratios; values out of range count as the nearest cell."""
     regular = counts.size - RESERVED
     if regular < 2:
-        return np.ones((counts.size, BODY_BETS))
+        return np.full((counts.size, BODY_BETS), NO_BET)
     inside = normal_scores(counts[:regular].tolist())
     score = np.concatenate([inside, [inside[-1], inside[0], 0.0, 0.0]])
     shifts = [np.exp(sign * shift * score - shift**2 / 2) for shift in SHIFTS for sign in (1.0, -1.0)]
     scales = [ratio**-0.5 * np.exp(score**2 * (1.0 - 1.0 / ratio) / 2) for ratio in SCALES]
     table = np.stack(shifts + scales, axis=1)
-    table[regular + MISSING :] = 1.0
+    table[regular + MISSING :] = FADE
     # Discrete scores are not Gaussian: the normalisers come from the cells themselves.
     held = np.concatenate([counts[:regular], np.zeros(RESERVED)])
     return np.asarray(table / (held @ table / held.sum()), dtype=np.float64)

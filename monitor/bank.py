@@ -127,8 +127,8 @@ class Bank:
         """The state, for the store."""
         families = {
             name: FamilyState(
-                statistic={key: held.tobytes() for key, held in family.statistic.items()},
-                excursions=[(key, stream, excursion) for (key, stream), excursion in family.excursions.items()],
+                statistic={key: family.statistic[key].tobytes() for key in sorted(family.statistic)},
+                excursions=[(*place, family.excursions[place]) for place in sorted(family.excursions)],
             )
             for name, family in self.families.items()
         }

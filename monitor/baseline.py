@@ -157,7 +157,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         ended=float(times.max()),
         predictions=len(predictions),
         labels=len(joined),
-        features=features,
+        features=dict(sorted(features.items())),
         classes=(*classes, OTHER),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
         residual=_residual(joined, sources, labelers) if regression else None,
