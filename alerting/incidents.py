@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import msgspec
 
-from alerting.incident import Change, Incident, Judgement, Problem, Status, Transition
+from alerting.incident import Change, Incident, Judgement, Problem, Severity, Status, Transition
 
 
 class Incidents:
@@ -54,7 +54,7 @@ class Incidents:
         updated = msgspec.structs.replace(
             current,
             verdict=judgement.verdict,
-            severity=judgement.severity,
+            severity=worse(current.severity, judgement.severity),
             version=judgement.attribution.version or current.version,
             updated_at=ts,
             onset=judgement.onset,
@@ -84,6 +84,12 @@ class Incidents:
         else:
             self._open[incident.model, incident.problem] = incident
         return Transition(change, incident.transitions, incident)
+
+
+def worse(first: Severity, second: Severity) -> Severity:
+    """The more severe of two: an incident never becomes less severe, or who was told would not hear of its end."""
+    ranks = list(Severity)  # declared from the most severe down
+    return min(first, second, key=ranks.index)
 
 
 def incident_id(model: str, problem: Problem, index: int) -> str:

@@ -23,7 +23,7 @@ from monitor.action import Action
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
-from monitor.config import Config, ConfigError, ModelConfig, Problem, secrets
+from monitor.config import ANY_MODEL, Config, ConfigError, ModelConfig, Problem, secrets
 from monitor.config import load as load_config
 from monitor.decode import Decoder
 from monitor.file_registry import FileRegistry, FileRegistryConfig
@@ -53,10 +53,8 @@ DRAIN = 5.0
 """Seconds that a stop gives to messages on their way."""
 KEEP_DELIVERED = 7 * 86400.0
 """Seconds that delivered messages stay in the store."""
-ANY = "*"
-"""The name, in `models`, that stands for every model not named there."""
 MAX_MODELS = 1000
-"""Models watched under ANY; further ones are counted, not watched."""
+"""Models watched under ANY_MODEL; further ones are counted, not watched."""
 
 _log = structlog.get_logger("tocsin")
 
@@ -153,15 +151,15 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
             config.server.port,
             registry=registry,
             incidents=store,
-            health={"loop": turned},
+            health={"loop": turned, "delivery": lambda: None if delivery.alive else "the delivery thread has ended"},
             readiness={"source": lambda: None if source.ready else "no partitions are assigned yet"},
         )
-        server.start()
-        stack.callback(server.stop)
         for note in loop.start():
             _log.warning("state", note=note)
         delivery.start()
         stack.callback(delivery.stop, DRAIN)
+        server.start()
+        stack.callback(server.stop)
         scheduler = schedule(jobs)
         scheduler.start()
         stack.callback(scheduler.shutdown)
@@ -178,7 +176,7 @@ def _watches(config: Config, baselines: dict[str, Baseline]) -> Callable[[str], 
         nonlocal unnamed
         settings = config.models.get(model)
         if settings is None:
-            settings = config.models.get(ANY)
+            settings = config.models.get(ANY_MODEL)
             if settings is None or unnamed >= MAX_MODELS:
                 return None
             unnamed += 1
@@ -221,7 +219,7 @@ def _open_registry(config: Config) -> ModelRegistry | None:
         return None
     settings = config.registry
     registry = FileRegistry(settings) if isinstance(settings, FileRegistryConfig) else MlflowRegistry(settings)
-    for model in sorted(config.models.keys() - {ANY}):
+    for model in sorted(config.models.keys() - {ANY_MODEL}):
         try:
             registry.current(model)
         except RegistryError as error:
