@@ -66,7 +66,7 @@ def test_the_level_holds_for_both_and_chatty_libraries_are_kept_to_warnings() ->
     structlog.get_logger("monitor").debug("not this")
     logging.getLogger("some.library").debug("nor this")
     logging.getLogger("httpx").info("HTTP Request: POST https://hooks.slack.com/services/T/B/x")
-    logging.getLogger("kafka.conn").warning("this")
+    logging.getLogger("uvicorn.error").warning("this")
     assert [line["event"] for line in lines(stream)] == ["this"]
 
 
