@@ -1,6 +1,6 @@
 """Join: predictions wait for their labels by event id, bounded in time and memory; what stays unmatched is counted."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from enum import StrEnum
 
 import msgspec
@@ -46,28 +46,40 @@ class Unmatched(StrEnum):
     """Dropped because `max_waiting` was reached."""
 
 
+class Step(msgspec.Struct, array_like=True, gc=False):
+    """What one event changed: a prediction or an early label is kept; or, if neither, a prediction was labelled."""
+
+    event_id: str
+    waiting: Waiting | None = None
+    early: Label | None = None
+
+
 class Segment(msgspec.Struct, array_like=True):
     """What changed in the join between two commits: enough, in order, to build it again."""
 
-    predictions: dict[str, Waiting]
-    early: dict[str, Label]
-    matched: list[str]
+    steps: list[Step]
     newest: float
-    """Largest event time in the segment; older segments whose newest is past the limit are empty of use."""
+    """Largest event time seen by then; once it is past the limit, the segment is of no use."""
 
 
 class Join:
     """Waits for labels. Depends on the order of events only: time is the largest event time seen, never the clock."""
 
-    def __init__(self, ttl: float, max_waiting: int) -> None:
-        """Keep predictions for `ttl` seconds of event time, and `max_waiting` of them at most."""
+    def __init__(self, ttl: float, max_waiting: int, *, durable: bool = True) -> None:
+        """Keep predictions for `ttl` seconds of event time, and `max_waiting` of them at most.
+
+        Changes are remembered until `take_changes` is called; unless `durable` is False, where nobody calls it.
+        """
         self.unmatched: Counter[Unmatched] = Counter()
         self._ttl = ttl
         self._max_waiting = max_waiting
+        self._durable = durable
         self._now = float("-inf")
-        self._waiting: dict[str, Waiting] = {}
-        self._early: dict[str, Label] = {}
-        self._changes = _empty_segment()
+        # In order of arrival. A plain dict that loses its first entries again and again searches longer each time.
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._early: OrderedDict[str, Label] = OrderedDict()
+        self._steps: list[Step] = []
+        self._taken = self._now
 
     def __len__(self) -> int:
         """Predictions kept, labelled ones included."""
@@ -90,12 +102,11 @@ class Join:
             self.unmatched[Unmatched.DUPLICATE_PREDICTION] += 1
             return False, None
         waiting = Waiting(event.model, event.version, event.source, event.prediction, ts)
-        self._waiting[event.event_id] = waiting
-        self._changes.predictions[event.event_id] = waiting
-        if len(self._waiting) > self._max_waiting:
-            self._drop_oldest(Unmatched.EVICTED)
-        label = self._early.pop(event.event_id, None)
-        return True, None if label is None else self._match(event.event_id, waiting, label)
+        label = self._early.get(event.event_id)
+        self._apply(Step(event.event_id, waiting=waiting))
+        joined = None if label is None else self._match(event.event_id, waiting, label)
+        self._trim()
+        return True, joined
 
     def label(self, event: Label, ts: float) -> Joined | None:
         """Take a label at epoch seconds `ts`; return the join, or None if it is early, foreign or a duplicate."""
@@ -107,31 +118,25 @@ class Join:
             self.unmatched[Unmatched.DUPLICATE_LABEL] += 1
             return None
         self.unmatched[Unmatched.EARLY] += 1
-        self._early[event.event_id] = event
-        self._changes.early[event.event_id] = event
-        if len(self._early) > self._max_waiting:
-            self._early.pop(next(iter(self._early)))
-            self.unmatched[Unmatched.EVICTED] += 1
+        self._apply(Step(event.event_id, early=event))
+        self._trim()
         return None
 
     def take_changes(self) -> bytes | None:
         """Return what changed since the last call, for the store; None if nothing did."""
-        changes, self._changes = self._changes, _empty_segment()
-        if not (changes.predictions or changes.early or changes.matched):
+        if not self._steps and self._now == self._taken:
             return None
-        changes.newest = self._now
-        return msgspec.msgpack.encode(changes)
+        segment, self._steps, self._taken = Segment(self._steps, self._now), [], self._now
+        return msgspec.msgpack.encode(segment)
 
     def restore(self, blob: bytes) -> float:
         """Apply a stored segment, the oldest first; return its newest event time."""
         segment = msgspec.msgpack.decode(blob, type=Segment)
-        self._waiting.update(segment.predictions)
-        self._early.update(segment.early)
-        for event_id in segment.matched:
-            self._early.pop(event_id, None)
-            if event_id in self._waiting:
-                self._waiting[event_id].labelled = True
-        self._advance(segment.newest)
+        for step in segment.steps:
+            self._apply(step)
+        self._steps = []
+        self._now = self._taken = max(self._now, segment.newest)
+        self._trim()
         return segment.newest
 
     def _match(self, event_id: str, waiting: Waiting, label: Label) -> Joined | None:
@@ -141,8 +146,7 @@ class Join:
         if waiting.labelled:
             self.unmatched[Unmatched.DUPLICATE_LABEL] += 1
             return None
-        waiting.labelled = True
-        self._changes.matched.append(event_id)
+        self._apply(Step(event_id))
         return Joined(
             model=waiting.model,
             version=waiting.version,
@@ -154,25 +158,39 @@ class Join:
             labelled_at=label.epoch,
         )
 
+    def _apply(self, step: Step) -> None:
+        """Change what is kept, and remember it for the store; nothing else does, so a restored join is the same."""
+        event_id = step.event_id
+        if step.waiting is not None:
+            self._early.pop(event_id, None)
+            self._waiting[event_id] = step.waiting
+            self._waiting.move_to_end(event_id)
+        elif step.early is not None:
+            self._early[event_id] = step.early
+            self._early.move_to_end(event_id)
+        elif event_id in self._waiting:
+            self._waiting[event_id].labelled = True
+        if self._durable:
+            self._steps.append(step)
+
     def _advance(self, ts: float) -> None:
         if ts > self._now:
             self._now = ts
-            self._expire()
+            self._trim()
 
-    def _expire(self) -> None:
-        """Drop what is too old. Entries are in order of arrival, so the first that is young enough ends the search."""
+    def _trim(self) -> None:
+        """Drop what is too old or too much, the first to arrive first; one that is young enough ends the search."""
         limit = self.oldest
-        while self._waiting and next(iter(self._waiting.values())).ts < limit:
-            self._drop_oldest(Unmatched.UNLABELLED_EXPIRED)
-        while self._early and next(iter(self._early.values())).epoch < limit:
-            self._early.pop(next(iter(self._early)))
-            self.unmatched[Unmatched.EARLY_EXPIRED] += 1
-
-    def _drop_oldest(self, reason: Unmatched) -> None:
-        waiting = self._waiting.pop(next(iter(self._waiting)))
-        if not waiting.labelled:
-            self.unmatched[reason] += 1
-
-
-def _empty_segment() -> Segment:
-    return Segment({}, {}, [], float("-inf"))
+        while self._waiting:
+            waiting = next(iter(self._waiting.values()))
+            if waiting.ts >= limit and len(self._waiting) <= self._max_waiting:
+                break
+            self._waiting.popitem(last=False)
+            if not waiting.labelled:
+                self.unmatched[Unmatched.UNLABELLED_EXPIRED if waiting.ts < limit else Unmatched.EVICTED] += 1
+        while self._early:
+            early = next(iter(self._early.values()))
+            if early.epoch >= limit and len(self._early) <= self._max_waiting:
+                break
+            self._early.popitem(last=False)
+            self.unmatched[Unmatched.EARLY_EXPIRED if early.epoch < limit else Unmatched.EVICTED] += 1

@@ -63,7 +63,9 @@ def replay(
     def reject(record: Record, error: DecodeError) -> None:
         warn(f"{record.partition.topic}:{record.offset + 1}: {error}")
 
-    pipeline = Pipeline(Decoder(), Join(config.label_ttl, config.max_waiting), watch, Incidents(), reject)
+    pipeline = Pipeline(
+        Decoder(), Join(config.label_ttl, config.max_waiting, durable=False), watch, Incidents(), reject
+    )
     began = time.perf_counter()
     incidents = 0
     source.start(lambda _partitions: {})
@@ -98,7 +100,7 @@ def learn(
     Raises:
         BaselineError: there is no such model, or there are several and none was named, or too few events.
     """
-    decoder, join = Decoder(), Join(float("inf"), 10_000_000)
+    decoder, join = Decoder(), Join(float("inf"), 10_000_000, durable=False)
     predictions: dict[str, list[Prediction]] = {}
     labels: dict[str, list[Joined]] = {}
     source.start(lambda _partitions: {})
