@@ -3,6 +3,7 @@
 import base64
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -16,6 +17,7 @@ from monitor.registry import RegistryError
 Answer = TypeVar("Answer")
 
 _API = "api/2.0/mlflow"
+_MAX_ANSWER = 64 * 1024 * 1024  # bytes; a thousand versions with long tags are far below
 _MAX_ERROR_TEXT = 300
 _MAX_PORT = 65535
 _TOKEN = re.compile("[!-~]+")
@@ -49,7 +51,7 @@ class MlflowConfig(Section):
     password: Secret | None = None
     """For MLflow's basic authentication, together with `username`."""
     timeout: float = Field(default=10.0, gt=0, le=300)
-    """Seconds to wait for a connection, and for each read and write."""
+    """Seconds to wait for a connection, for each read and write, and for the whole of an answer."""
     ca_file: FilePath | None = None
     """PEM file of the authorities to trust instead of the system's."""
     version_tag: str | None = None
@@ -99,34 +101,47 @@ class MlflowRest:
         """Ask MLflow once. Everything that can go wrong becomes a RegistryError."""
         asked = f"{method} {endpoint}"
         try:
-            response = self._client.request(
+            with self._client.stream(
                 method,
                 f"{self._config.url}/{_API}/{endpoint}",
                 params=query,
                 json=body,
                 headers=self._authorization(),
-            )
+            ) as response:
+                content = self._content(asked, response)
         except httpx.HTTPError as error:
             # Only a ConnectError is quoted: the text of other errors may hold what was sent.
             detail = f"{error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
             raise RegistryError(f"{self._place}: {asked} failed: {_one_line(detail)}", passing=True) from None
         if not response.is_success:
-            raise self._refusal(asked, response)
+            raise self._refusal(asked, response, content)
         try:
             # MLflow sends 64-bit integers as numbers, other servers of the API as text: not strict.
-            return msgspec.json.decode(response.content, type=answer, strict=False)
+            return msgspec.json.decode(content, type=answer, strict=False)
         except _UNDECODABLE:
             raise RegistryError(
                 f"{self._place}: the answer to {asked} is not MLflow's: check `url`", passing=False
             ) from None
 
-    def _refusal(self, asked: str, response: httpx.Response) -> RegistryError:
+    def _content(self, asked: str, response: httpx.Response) -> bytes:
+        """The body, as long as it comes in reasonable time and size: the HTTP library limits neither."""
+        deadline = time.monotonic() + self._config.timeout
+        content = bytearray()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > _MAX_ANSWER:
+                raise RegistryError(f"{self._place}: the answer to {asked} is too long", passing=False)
+            if time.monotonic() > deadline:
+                raise RegistryError(f"{self._place}: the answer to {asked} takes too long", passing=True)
+        return bytes(content)
+
+    def _refusal(self, asked: str, response: httpx.Response, content: bytes) -> RegistryError:
         status = response.status_code
         try:
-            detail = msgspec.json.decode(response.content, type=_ErrorAnswer).message
+            detail = msgspec.json.decode(content, type=_ErrorAnswer).message
         except _UNDECODABLE:
             # MLflow's own texts come as JSON, but for these two; anything else may be a proxy's page.
-            if status == httpx.codes.FORBIDDEN and b"Invalid Host header" in response.content:
+            if status == httpx.codes.FORBIDDEN and b"Invalid Host header" in content:
                 detail = "the server refuses this Host header; start MLflow with --allowed-hosts"
             else:
                 detail = f"{response.reason_phrase}, without an explanation from MLflow; check `url`"
