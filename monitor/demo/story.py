@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -26,17 +27,17 @@ def run(keep: bool, workdir: Path | None) -> int:
         0 if all of it happened, 1 if a part failed or it was interrupted, 2 if it cannot be played here.
     """
     console = Console(highlight=False)
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        needs = ", ".join(missing)
-        _line(console, f"The demo needs more packages ({needs}): pip install 'tocsin[demo]'")
+    if lacking := missing(EXTRA):
+        _line(console, f"The demo needs more packages ({', '.join(lacking)}): pip install 'tocsin[demo]'")
         return 2
     if workdir is not None and workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         _line(console, f"{workdir} is not an empty folder")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="tocsin-demo-")) if workdir is None else workdir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    console.print("Tocsin's demo: a model in service is poisoned, found out, and rolled back. Two minutes.")
+    console.print(
+        "Tocsin's demo: a model in service is poisoned, found out, and rolled back. It takes a minute or two."
+    )
     try:
         # Only here, because it needs the packages that were looked for above.
         from monitor.demo.acts import play  # noqa: PLC0415
@@ -51,6 +52,11 @@ def run(keep: bool, workdir: Path | None) -> int:
     if workdir is None:
         shutil.rmtree(folder)
     return 0
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Return those packages that cannot be imported."""
+    return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 def _line(console: Console, text: str) -> None:

@@ -101,9 +101,11 @@ def test_the_parts_end_even_if_the_guardian_was_killed_before(tmp_path: Path) ->
 def test_the_parts_end_when_the_demo_itself_is_killed(tmp_path: Path, number: signal.Signals) -> None:
     demo = textwrap.dedent(
         f"""
-        import time
+        import signal, time
         from pathlib import Path
         from monitor.demo.parts import Parts
+        # Where the tests themselves run in the background, it is ignored, and that is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with Parts(Path({str(tmp_path)!r})) as parts:
             first = parts.start("first", {SLEEPER!r})
             second = parts.start("second", {SLEEPER!r})

@@ -1,0 +1,175 @@
+"""The demo as it is: the whole story with every real part, and nothing left of it, whatever way it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from alerting.incident import Severity, Status
+from monitor.action import ActionState
+from monitor.demo.story import EXTRA, missing
+from monitor.store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.mlflow, pytest.mark.timeout(420)]
+
+# Where the tests themselves run in the background, Ctrl-C is ignored, and that is inherited.
+DEMO = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from monitor.cli import main; main()"
+
+
+class Demo:
+    """The command, run by somebody who reads what it prints."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self._mark = f"TOCSIN_TEST_RUN={uuid.uuid4()}"
+        name, _, value = self._mark.partition("=")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DEMO, "demo", "--workdir", str(folder), *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {name: value, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        )
+        self.output = ""
+
+    def read_until(self, words: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if words in line:
+                return
+        pytest.fail(f"it ended without {words!r}:\n{self.output}")
+
+    def wait(self) -> int:
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read()
+        return self.process.wait()
+
+    def processes(self) -> list[str]:
+        """The commands of every process that descends from it, however far it has gone from there."""
+        found = []
+        for place in Path("/proc").iterdir():
+            try:
+                if place.name.isdigit() and self._mark.encode() in (place / "environ").read_bytes():
+                    found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+        return found
+
+    def is_gone(self) -> bool:
+        deadline = time.monotonic() + 60
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not self.processes()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _extra() -> None:
+    if lacking := missing(EXTRA):
+        reason = f"not installed: {', '.join(lacking)} (the extra `demo`)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def demos() -> Iterator[list[Demo]]:
+    started: list[Demo] = []
+    yield started
+    for demo in started:
+        demo.process.kill()
+        demo.process.wait()
+        assert demo.process.stdout is not None
+        demo.process.stdout.close()
+
+
+def test_the_whole_story_is_true_and_leaves_nothing_running(tmp_path: Path, demos: list[Demo]) -> None:
+    demo = Demo(tmp_path / "demo", "--keep")
+    demos.append(demo)
+    demo.read_until("Press Ctrl-C")
+    told = demo.output
+
+    # What it says at the end is asked again, of the parts themselves.
+    mlflow, tocsin, server = (address(told, part) for part in ("MLflow", "Tocsin", "Model server"))
+    query = {"name": "breast-cancer", "alias": "champion"}
+    alias = ask(f"{mlflow}/api/2.0/mlflow/registered-models/alias", **query)["model_version"]
+    assert alias["version"] == "1"
+    assert ask(f"{server}/version") == {"model": "breast-cancer", "version": "1", "lost": 0}
+    (incident,) = ask(f"{tocsin}/api/v1/incidents")["incidents"]
+    assert incident["status"] == Status.RESOLVED
+    assert len(demo.processes()) >= 6  # itself, guardian, broker, MLflow (two), model server, Tocsin
+
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.wait() == 0
+    assert demo.output.endswith("Nothing is left running.\n")
+    assert demo.is_gone()
+
+    # What it told while it went on is compared with what Tocsin has written down.
+    store = Store(demo.folder / "tocsin.db")
+    (kept,) = store.incidents()
+    (action,) = store.actions()
+    store.close()
+    assert kept.version == "2"
+    assert kept.severity is Severity.CRITICAL
+    assert (action.state, action.from_version, action.to_version) == (ActionState.DONE, "2", "1")
+    assert action.reason in told
+    opened = number(r"Incident opened +(-?[\d.]+) s later", told)
+    arrived = number(r"Message arrived +([\d.]+) s later", told)
+    assert opened <= arrived + 0.1
+    assert "label_flip: malignant taken for benign" in told
+    assert re.search(r"Rollbacks done +1 ", told)
+    assert re.search(r"Messages +\d+ signed, 0 refused", told)
+    before, during, since = (
+        number(rf"{line} +([\d.]+)% of", told) for line in ("Wrong before", "Wrong by version 2", "Wrong since")
+    )
+    assert during > 2 * max(before, since)
+    assert not [line for line in logged(demo.folder / "tocsin.log") if line["level"] == "error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_it_is_interrupted_while_it_starts(
+    tmp_path: Path, demos: list[Demo], number: signal.Signals
+) -> None:
+    demo = Demo(tmp_path / "demo")
+    demos.append(demo)
+    deadline = time.monotonic() + 120
+    while not (demo.folder / "model-server.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(demo.processes()) >= 4
+    demo.process.send_signal(number)
+    status = demo.wait()
+    assert demo.is_gone()
+    if number is signal.SIGINT:
+        assert status == 1
+        assert f"Logs are in {demo.folder}" in demo.output
+    else:
+        assert status == -number
+
+
+def number(pattern: str, told: str) -> float:
+    found = re.search(pattern, told)
+    assert found is not None, pattern
+    return float(found[1])
+
+
+def address(told: str, part: str) -> str:
+    found = re.search(rf"^{part} +(http://127\.0\.0\.1:\d+)", told, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def ask(url: str, **query: str) -> dict[str, object]:
+    answer: dict[str, object] = httpx.get(url, params=query, trust_env=False).raise_for_status().json()
+    return answer
+
+
+def logged(log: Path) -> list[dict[str, object]]:
+    return [msgspec.json.decode(line) for line in log.read_bytes().splitlines()]
