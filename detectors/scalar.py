@@ -3,12 +3,11 @@
 They are offered beside the engine to those who want them. None of them states how often it errs on all that a model
 has, so their detections are counted and shown, and never open an incident.
 
-The door guards against two traps, both measured: one NaN disables ADWIN and Page-Hinkley for good and without a word;
-and FHDDM wants 1 for a correct prediction where the other error detectors want 1 for a wrong one.
+The door guards against two traps, both measured: one NaN disables ADWIN and Page-Hinkley for good and without a word,
+as 1e300 does ADWIN; and FHDDM wants 1 for a correct prediction where the other error detectors want 1 for a wrong one.
 """
 
 import importlib
-import math
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, cast
 
@@ -40,6 +39,11 @@ CATALOG: Mapping[str, Kind] = {
     "fhddm": Kind("river.drift.binary:FHDDM", errors=True, correct_is_one=True),
 }
 
+LARGEST = 1e100
+"""Largest value, either way, that is fed: the sum of a few larger squares overflows."""
+TRIAL = 300
+"""Values that a spare detector is fed at once: river looks at many parameters only when it needs them."""
+
 
 class ScalarDetector:
     """One of river's detectors on one sequence of numbers."""
@@ -59,19 +63,24 @@ class ScalarDetector:
         self.name = name
         self.detections = 0
         self.refused = 0
-        """Values that were not finite, and were not fed."""
+        """Values that were not finite or too large, and were not fed."""
         self._kind = CATALOG[name]
         module, _, cls = self._kind.place.partition(":")
-        defaults = {"seed": 0} if name == "kswin" else {}
+        make = getattr(importlib.import_module(module), cls)
+        arguments = {**({"seed": 0} if name == "kswin" else {}), **(params or {})}
         try:
-            detector = getattr(importlib.import_module(module), cls)(**{**defaults, **(params or {})})
-        except (TypeError, ValueError) as error:
+            spare = cast("_River", make(**arguments))
+            for number in range(TRIAL):
+                spare.update(float(number % 3 == 0))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # what river's parts in Rust raise is no Exception
             raise ValueError(f"{name}: {error}") from error
-        self._detector = cast("_River", detector)
+        self._detector = cast("_River", make(**arguments))
 
     def update(self, value: float) -> bool:
         """Feed one value (for error detectors: 1.0 is an error, 0.0 none); return whether it detects a change now."""
-        if not math.isfinite(value):
+        if not abs(value) <= LARGEST:  # this way round NaN is refused too
             self.refused += 1
             return False
         self._detector.update(1.0 - value if self._kind.correct_is_one else value)
