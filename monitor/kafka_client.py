@@ -58,6 +58,8 @@ def _settings(config: KafkaConfig) -> dict[str, object]:
         "allow_auto_create_topics": False,
         "bootstrap_timeout_ms": milliseconds(config.connect_timeout),
         "request_timeout_ms": milliseconds(config.request_timeout),
+        # Half a minute, the client's default, is long to be blind after the broker has come back.
+        "reconnect_backoff_max_ms": 3_000,
         "metrics_enabled": False,
     }
     if security.encrypted:

@@ -40,6 +40,9 @@ class KafkaSource:
         self._positions: Positions = _no_positions
         self._held: set[Partition] = set()
         self._backoff = 0.0
+        # (partition, position in the store) -> where reading really began. Until the store moves on, a rebalance must
+        # not decide anew: `latest` would be later by then.
+        self._decided: dict[tuple[Partition, int | None], int] = {}
 
     def start(self, positions: Positions) -> None:
         """Connect, check the topics and join the group; the group assigns partitions during the polls that follow.
@@ -179,9 +182,12 @@ class KafkaSource:
             return False
         assigned = sorted(self._assigned)
         known = self._positions(assigned)
-        offsets = self._bounds([p for p in assigned if p not in known], self._config.start) | dict(known)
+        unknown = [p for p in assigned if p not in known and (p, None) not in self._decided]
+        for partition, offset in self._bounds(unknown, self._config.start).items():
+            self._decided[partition, None] = offset
         for partition in assigned:
-            self._consumer.seek(TopicPartition(*partition), offsets[partition])
+            stored = known.get(partition)
+            self._consumer.seek(TopicPartition(*partition), self._decided.get((partition, stored), stored))
             if partition not in self._held:
                 self._consumer.resume(TopicPartition(*partition))
         self._rebalances.unplaced = False
@@ -200,20 +206,20 @@ class KafkaSource:
         """Go on where a partition still, or again, has records."""
         begin, end = self._bounds(self._assigned, "earliest"), self._bounds(self._assigned, "latest")
         for partition in self._assigned:
-            position = self._next(partition)
-            if position < begin[partition]:
-                self.skipped += begin[partition] - position
-                log.error("Kafka: deleted unread", partition=partition, wanted=position, begin=begin[partition])
-                self._consumer.seek(TopicPartition(*partition), begin[partition])
-            elif position > end[partition]:
-                problem = (
-                    f"{partition.topic}[{partition.number}] was read up to {position}, but ends at {end[partition]}"
-                )
+            position, first, last = self._next(partition), begin[partition], end[partition]
+            if first <= position <= last:
+                continue
+            if position < first:
+                self.skipped += first - position
+                log.error("Kafka: deleted unread", partition=partition, wanted=position, first=first)
+            else:
+                problem = f"{partition.topic}[{partition.number}] was read up to {position}, but ends at {last}"
                 if self._config.beyond_end == "fail":
                     raise SourceError(f"{problem}: was the topic made anew? kafka.beyond_end says where to go on")
                 log.error("Kafka: truncated, or made anew", problem=problem, going_on_at=self._config.beyond_end)
-                bound = begin if self._config.beyond_end == "earliest" else end
-                self._consumer.seek(TopicPartition(*partition), bound[partition])
+            to_first = position < first or self._config.beyond_end == "earliest"
+            self._decided[partition, position] = first if to_first else last
+            self._consumer.seek(TopicPartition(*partition), self._decided[partition, position])
 
     def _next(self, partition: Partition) -> int:
         position = self._consumer.position(TopicPartition(*partition), timeout_ms=_LOOKUP_MS)
