@@ -5,6 +5,7 @@ codes of every alphabet are reserved: a value above (or, for categories, never s
 that is missing, and one that this kind of event never has, on which nobody bets.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -41,7 +42,7 @@ class NumericCells(msgspec.Struct, frozen=True, tag="numeric"):
     def encoder(self) -> Callable[[Floats], Codes]:
         """A function from values (shape (n,)) to codes; NaN is missing, infinities are above or below."""
         regular = len(self.uppers)
-        below = np.nextafter(self.lowest, -np.inf)
+        below = math.nextafter(self.lowest, -math.inf)
         edges = np.array([below, *self.uppers])
         order = np.array([regular + BELOW, *range(regular), regular + ABOVE, regular + MISSING], dtype=np.intp)
 
@@ -90,9 +91,9 @@ def numeric_cells(values: Floats) -> NumericCells:
     from scipy.special import ndtri  # noqa: PLC0415 - scipy costs 0.2 s and is needed only while learning
 
     present = np.sort(values[np.isfinite(values)])
-    missing = int(values.size - present.size)
+    outside = (int(np.isposinf(values).sum()), int(np.isneginf(values).sum()), int(np.isnan(values).sum()), 0)
     if present.size == 0:
-        return NumericCells(lowest=0.0, uppers=(), counts=(0, 0, missing, 0))
+        return NumericCells(lowest=0.0, uppers=(), counts=outside)
     atoms, atom_counts = np.unique(present, return_counts=True)
     middles = ndtri((np.cumsum(atom_counts) - atom_counts / 2) / present.size)
     density = present.size * WIDTH * np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
@@ -112,7 +113,7 @@ def numeric_cells(values: Floats) -> NumericCells:
         last = counts.pop()
         uppers.pop(-2)
         counts[-1] += last
-    return NumericCells(float(atoms[0]), tuple(uppers), (*counts, 0, 0, missing, 0))
+    return NumericCells(float(atoms[0]), tuple(uppers), (*counts, *outside))
 
 
 def category_cells(values: Iterable[str | None]) -> CategoryCells:
