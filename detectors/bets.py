@@ -6,6 +6,7 @@ arXiv:2203.03532). "All is well" is composite, because the reference is finite a
 is therefore divided by an upper confidence bound of its own mean: the bound, not the estimate, must not exceed 1.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -31,8 +32,12 @@ Small changes have the most, because they take longest to find. DESIGN.md, "Bets
 """
 CATEGORY_RISES = (0.15, 0.05, 0.4)
 """By how much of what is left to 1 the share of a category is bet to rise, in the order in which bets are spent."""
+EXCUSE_Z = 2.0
+"""Standard errors by which a group's own bound is above its own mean; groups are small."""
 RUN = 20
 """Consecutive events of which sums are taken to see autocorrelation."""
+CHANCE = 0.05
+"""Level at which groups count as different."""
 MIN_GROUP = 20
 """Reference events below which a group says nothing about natural variation."""
 RISES = (0.05, 0.15, 0.4)
@@ -80,7 +85,7 @@ def upper_share(count: npt.ArrayLike, total: float, caution: Caution) -> Floats:
 def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats:
     """Standard deviation, per bet, of group means beyond what the groups' sizes explain; shape (bets,).
 
-    Zero unless the groups differ more than chance would (1 % level of the homogeneity statistic).
+    Zero unless the groups differ more than chance would, at the level CHANCE of the homogeneity statistic.
     """
     from scipy.stats import chi2  # noqa: PLC0415 - only while learning
 
@@ -94,26 +99,24 @@ def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats
     freedom = len(counts) - 1
     statistic = (sizes * (means - centre) ** 2 / variance).sum(axis=0)
     excess = np.maximum(statistic / freedom - 1.0, 0.0) * variance / sizes.mean()
-    return np.asarray(np.where(statistic > chi2.ppf(0.99, freedom), np.sqrt(excess), 0.0))
+    return np.asarray(np.where(statistic > chi2.ppf(1.0 - CHANCE, freedom), np.sqrt(excess), 0.0))
 
 
 def dispersion(scores: Floats) -> float:
     """Variance of sums over runs of RUN consecutive events, over what independent events would have; at least 1.
 
     Autocorrelated events carry less information than they seem to. Evidence is divided by this number: bets are raised
-    to the power of its inverse, as a likelihood is tempered. It is 1 unless chance is excluded at the 1 % level.
+    to the power of its inverse, as a likelihood is tempered. It is 1 if it is within one standard error of 1.
 
     Args:
         scores: of consecutive events, shape (n,).
     """
-    from scipy.stats import chi2  # noqa: PLC0415 - only while learning
-
     runs = scores.size // RUN
     if runs < MIN_GROUP or (variance := float(scores.var())) == 0.0:
         return 1.0
     sums = scores[: runs * RUN].reshape(runs, RUN).sum(axis=1)
     ratio = float(sums.var(ddof=1) / (RUN * variance))
-    return ratio if ratio > chi2.ppf(0.99, runs - 1) / (runs - 1) else 1.0
+    return ratio if ratio > 1.0 + math.sqrt(2.0 / (runs - 1)) else 1.0
 
 
 def make_safe(table: Floats, reference: Reference, caution: Caution) -> Floats:
@@ -131,18 +134,21 @@ def make_safe(table: Floats, reference: Reference, caution: Caution) -> Floats:
     return np.asarray(np.clip(table / np.maximum(mean + margin, 1.0), SMALLEST, LARGEST), dtype=np.float64)
 
 
-def excuse(table: Floats, counts: Sequence[int], caution: Caution) -> Floats:
-    """What to divide a group's factors by because the group was always different, shape (bets,), at least 1.
+def excuses(table: Floats, groups: Mapping[str, Sequence[int]]) -> dict[str, Floats]:
+    """What to divide each group's factors by because groups always differed, shape (bets,) each, at least 1.
 
-    Above 1 only where the group's own reference mean is more than `caution.z` standard errors over 1.
+    Where groups (sources, labelers) are alike, nobody is excused, and each is held to the bound of all. Where they
+    differ more than chance would, each is held to its own mean in the reference, with EXCUSE_Z standard errors.
     """
-    held = np.asarray(counts, dtype=np.float64)
-    total = held.sum()
-    if total < 1:
-        return np.ones(table.shape[1])
-    mean = held @ table / total
-    error = np.sqrt(np.maximum(held @ table**2 / total - mean**2, 0.0) / total)
-    return np.asarray(np.where(mean - caution.z * error > 1.0, mean + caution.z * error, 1.0), dtype=np.float64)
+    if not natural_spread(table, groups).any():
+        return {}
+    found = {}
+    for name, group in groups.items():
+        counts = np.asarray(group, dtype=np.float64)
+        mean = counts @ table / counts.sum()
+        error = np.sqrt(np.maximum(counts @ table**2 / counts.sum() - mean**2, 0.0) / counts.sum())
+        found[name] = np.maximum(mean + EXCUSE_Z * error, 1.0)
+    return found
 
 
 def rise(bound: float, share: float, hit: npt.NDArray[np.bool_]) -> Floats:

@@ -186,7 +186,7 @@ class Family:
             multiply(last[key], row, row)
             add(row, 1.0, row)
             if ceiling is not None:
-                np.minimum(row, ceiling, row)
+                np.minimum(row, ceiling, out=row)
             last[key] = row
         step.statistic.update({key: row.copy() for key, row in last.items()})
 

@@ -17,7 +17,7 @@ from detectors.bets import (
     FEATURE_WEIGHTS,
     Caution,
     Reference,
-    excuse,
+    excuses,
     feature_bets,
     outcome_bets,
 )
@@ -163,7 +163,7 @@ class Bank:
         shares = np.array([PREDICTION_SHARE if name == PREDICTION else share for name in baseline.features])
         weights = np.outer(shares, FEATURE_WEIGHTS)
         yield "features", self._family("features", tables, weights, {})
-        divisors = _excuses(tables, references, "source", columns.sources.of, caution)
+        divisors = _excuses(tables, references, "source", columns.sources.of)
         yield "features/source", self._family("features/source", tables, weights, divisors)
         outcomes, outcome_references = self._outcome_tables(caution)
         bets = outcomes.shape[2]
@@ -172,7 +172,7 @@ class Bank:
         for group, slots in (("source", columns.sources), ("labeler", columns.labelers)):
             divisors = {}
             for kind, reference in enumerate(outcome_references):
-                found = _excuses(outcomes[kind : kind + 1], [reference], group, slots.of, caution)
+                found = _excuses(outcomes[kind : kind + 1], [reference], group, slots.of)
                 divisors.update({slot * self.label_kinds + kind: divisor for slot, divisor in found.items()})
             yield f"confusion/{group}", self._family(f"confusion/{group}", outcomes, even, divisors)
 
@@ -217,17 +217,13 @@ def _stack(tables: Sequence[Floats]) -> Floats:
 
 
 def _excuses(
-    tables: Floats, references: Sequence[Reference], partition: str, slot: Callable[[str], int], caution: Caution
+    tables: Floats, references: Sequence[Reference], partition: str, slot: Callable[[str], int]
 ) -> dict[int, Floats]:
-    """Divisors for the sources or labelers that were different from the rest already in the reference, by slot."""
-    names = {name for reference in references for name in reference.groups.get(partition, {})}
+    """Divisors for sources or labelers, by slot, where they were different from each other already in the reference."""
     divisors: dict[int, Floats] = {}
-    for name in sorted(names):
-        divisor = np.ones((len(references), tables.shape[2]))
-        for place, reference in enumerate(references):
-            counts = reference.groups.get(partition, {}).get(name)
-            if counts is not None:
-                divisor[place] = excuse(tables[place, : len(counts)], counts, caution)
-        if (divisor > 1.0).any():
-            divisors[slot(name)] = divisor
+    for place, reference in enumerate(references):
+        found = excuses(tables[place, : len(reference.counts)], reference.groups.get(partition, {}))
+        for name, divisor in found.items():
+            none = np.ones((len(references), tables.shape[2]))
+            divisors.setdefault(slot(name), none)[place] = divisor
     return divisors

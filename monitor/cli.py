@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -92,10 +92,12 @@ def replay_command(
             label_ttl=label_ttl,
             max_waiting=1_000_000,
         )
-        incidents = 0
+        incidents, line = 0, dict[str, Any]()
         for line in replay(source, config, _warn, advance):
             incidents += line["event"] == "opened"
             _print(line, text_line(line), output)
+        if line["predictions"] == 0:
+            _fail("there are no predictions in these logs")
     raise typer.Exit(FOUND if incidents else 0)
 
 
