@@ -21,7 +21,7 @@ from detectors.bets import (
     feature_bets,
     outcome_bets,
 )
-from detectors.edetector import Batch, Excursion, Family, Step
+from detectors.edetector import Batch, Excursion, Family, Step, Turn
 from monitor.baseline import PREDICTION, Baseline
 from monitor.columns import Columns, FeatureColumns, LabelColumns
 
@@ -53,6 +53,8 @@ class Moment:
 
     index: int
     ts: float
+    alarm: bool
+    """Whether a stream began to alarm; otherwise one has only recovered."""
 
 
 class FamilyState(msgspec.Struct, array_like=True):
@@ -96,8 +98,9 @@ class Bank:
                 self._accept(steps)
                 return
             stop = min(changes).index
+            alarm = any(change.turn is Turn.ALARM for change in changes if change.index == stop)
             self._accept({name: self.families[name].run(batch.until(stop)) for name, batch in batches.items()})
-            yield Moment(stop, self._moment_ts(stop, features, labels))
+            yield Moment(stop, self._moment_ts(stop, features, labels), alarm)
             batches = {name: batch.after(stop) for name, batch in batches.items()}
 
     def alarming(self) -> list[tuple[Place, Excursion]]:

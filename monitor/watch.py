@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import msgspec
 
 from alerting.incident import Judgement
 from detectors.bets import Caution
-from monitor.bank import Bank, Moment
+from monitor.bank import Bank, Moment, Place
 from monitor.baseline import MIN_PREDICTIONS, Baseline, build
 from monitor.companions import Companions
 from monitor.events import Features, Prediction
-from monitor.findings import find
+from monitor.findings import Finding, find
 from monitor.join import Joined
 from monitor.verdict import judge
 
@@ -63,6 +64,7 @@ class WatchState(msgspec.Struct, array_like=True):
     invalid: int
     versions: list[FirstSeen]
     bank: bytes | None
+    episode: list[Finding]
 
 
 class Watch:
@@ -99,6 +101,8 @@ class Watch:
         self._until = until
         self._rows = Rows()
         self._versions: list[FirstSeen] = []
+        self._episode: dict[Place, Finding] = {}
+        """What has alarmed since the last quiet, as it was found last."""
         self._predictions: list[Prediction] = []
         self._labels: list[Joined] = []
         self._lesson = Lesson([], [])
@@ -134,7 +138,11 @@ class Watch:
         self._rows.labels.append((index, joined))
 
     def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
-        """Work through what was taken in; yield a judgement wherever what alarms has changed, None if nothing does."""
+        """Work through what was taken in; yield a judgement wherever a stream began to alarm, None where all is over.
+
+        Judged is everything that alarmed since the last quiet, also what has recovered: what is left of the evidence of
+        a problem that is going away would tell another story.
+        """
         rows, self._rows = self._rows, Rows()
         if self.bank is None or not rows:
             return
@@ -142,13 +150,21 @@ class Watch:
         self.invalid += features.invalid
         for moment in self.bank.update(features, self.bank.columns.labels(rows.labels)):
             findings = find(self.bank)
-            versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
-            yield moment, judge(findings, versions) if findings else None
+            if not findings:
+                self._episode = {}
+                yield moment, None
+            elif moment.alarm:
+                self._episode |= {finding.place: finding for finding in findings}
+                episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
+                versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
+                yield moment, judge(episode, versions)
 
     def dump(self) -> bytes:
         """The state, for the store."""
         bank = None if self.bank is None else self.bank.dump()
-        return msgspec.msgpack.encode(WatchState(self.events, self.invalid, self._versions, bank))
+        return msgspec.msgpack.encode(
+            WatchState(self.events, self.invalid, self._versions, bank, list(self._episode.values()))
+        )
 
     def take_lesson(self) -> bytes | None:
         """While learning: the reference events since the last call, for the store; None if there are none."""
@@ -169,6 +185,7 @@ class Watch:
         if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
             return False
         self.events, self.invalid, self._versions = state.events, state.invalid, state.versions
+        self._episode = {finding.place: finding for finding in state.episode}
         for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons):
             self._predictions += lesson.predictions
             self._labels += lesson.labels
