@@ -147,6 +147,7 @@ class ApacheKafka(Broker):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._jars = _jars()
         plain, tls, login, controller = _free_ports(4)
         self.tls_address, self.login_address = f"127.0.0.1:{tls}", f"127.0.0.1:{login}"
         properties = _PROPERTIES.format(folder=folder, plain=plain, tls=tls, login=login, controller=controller)
@@ -155,16 +156,20 @@ class ApacheKafka(Broker):
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         scram = f"SCRAM-SHA-512=[name={self.USER},password={self.PASSWORD}]"
         tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "--standalone", "--add-scram", scram)
-        _run([*_JAVA, *tool, "-c", str(folder / "server.properties")], _jars())
+        _run([*_JAVA, *tool, "-c", str(folder / "server.properties")], self._jars)
         self._port = plain
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
-        super().__init__(f"127.0.0.1:{plain}")
+        try:
+            super().__init__(f"127.0.0.1:{plain}")
+        except BaseException:
+            self.stop(kill=True)
+            raise
 
     def start(self) -> None:
         command = [*_JAVA, "kafka.Kafka", str(self.folder / "server.properties")]
         with (self.folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=_jars(), stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command, cwd=self._jars, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait_for(self._port, self._process)
         except RuntimeError as error:
