@@ -124,7 +124,7 @@ class Loop:
 
     def _listen(self) -> list[Transition]:
         """Open and close incidents for models that have gone silent."""
-        self._silence.hear(self._pipeline.changed)
+        self._silence.hear(self._pipeline.heard)
         if not self.silence_due.is_set():
             return []
         self.silence_due.clear()

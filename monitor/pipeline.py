@@ -50,6 +50,8 @@ class Pipeline:
         """The next offset of each partition read from."""
         self.changed: set[str] = set()
         """Models whose watch has changed since somebody cleared this."""
+        self.heard: frozenset[str] = frozenset()
+        """Models that had something new in the last call of `process`."""
         self.incidents = incidents
         self.join = join
         self.read = 0
@@ -72,7 +74,8 @@ class Pipeline:
             watch = self._take(event)
             if watch is not None:
                 touched[watch.model] = watch
-        self.changed.update(touched)
+        self.heard = frozenset(touched)
+        self.changed |= self.heard
         return [transition for watch in touched.values() for transition in self._report(watch)]
 
     def _decode(self, record: Record) -> Event:

@@ -1,0 +1,214 @@
+"""The loop: what it commits, what it reports, and what it does with partitions that give no events."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alerting.incident import Change, Problem, Transition, Verdict
+from alerting.incidents import Incidents
+from alerting.outbox import Message
+from detectors.bets import Caution
+from monitor.action import ActionState
+from monitor.companions import Companions
+from monitor.decode import Decoder
+from monitor.file_source import FileSource
+from monitor.gate import Gate
+from monitor.join import Join
+from monitor.loop import Loop, Reactions
+from monitor.metrics import Metrics
+from monitor.observer import Observer
+from monitor.pipeline import Pipeline
+from monitor.quarantine import FileQuarantine, InvalidRatio
+from monitor.rollback import RollbackConfig, advanced, consider
+from monitor.silence import Silence
+from monitor.source import Partition
+from monitor.store import Store
+from monitor.watch import Until, Watch
+from tests.kit.served_model import START, served
+
+
+class House:
+    """A loop with real parts around it; only the clock is the test's."""
+
+    def __init__(self, folder: Path, *logs: Path) -> None:
+        self.now = START
+        self.woken = 0
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
+        self.store = Store(folder / "tocsin.db")
+        self.source = FileSource(logs, max_records=100)
+        self.quarantine = FileQuarantine(folder / "quarantine.jsonl")
+        self.gate = Gate(self.quarantine, InvalidRatio(0.5, 200, 100), 0.5, metrics.reading, lambda: self.now)
+        self.pipeline = Pipeline(
+            Decoder(),
+            Join(604_800.0, 100_000),
+            lambda model: Watch(
+                model,
+                budget=1e4,
+                baseline=None,
+                until=Until(events=2000),
+                caution=Caution(),
+                companions=Companions(()),
+            ),
+            Incidents(self.store.incidents(open_only=True)),
+            self.gate.reject,
+        )
+        self.loop = Loop(
+            self.source,
+            self.pipeline,
+            self.gate,
+            Silence(600.0, lambda: self.now),
+            self.store,
+            Reactions(self._messages, lambda incident, now: consider(incident, RollbackConfig(), now), self._wake),
+            Observer(metrics, lambda: self.now),
+            clock=lambda: self.now,
+        )
+
+    def _messages(self, transitions: Iterable[Transition], now: float) -> list[Message]:
+        return [Message("hook", transition, now) for transition in transitions]
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def run(self) -> list[str]:
+        notes = self.loop.start()
+        self.loop.run(threading.Event(), lambda: None)
+        return notes
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"tocsin_{name}", labels) or 0.0
+
+    def close(self) -> None:
+        self.quarantine.close()
+        self.source.close()
+        self.store.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def make(*logs: Path) -> House:
+        made.append(House(tmp_path, *logs))
+        return made[-1]
+
+    yield make
+    for built in made:
+        built.close()
+
+
+def write(path: Path, lines: Iterable[bytes]) -> Path:
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def test_what_a_run_decides_is_committed_together(house: Callable[..., House], tmp_path: Path) -> None:
+    log = write(tmp_path / "mail.jsonl", served(3000, flip_from=2000))
+    built = house(log)
+    built.run()
+    (incident,) = built.store.incidents()
+    assert incident.verdict is Verdict.LABEL_FLIP
+    assert built.store.offsets() == {Partition(str(log), 0): built.pipeline.read}
+    assert [message.id for message in built.store.due(built.now, 10)] == [f"{incident.id}-1-hook"]
+    (action,) = built.store.actions()
+    assert (action.incident, action.from_version, action.state) == (incident.id, "2", ActionState.REQUESTED)
+    assert built.woken == 1
+    assert built.metric("incidents_open", model="mail", verdict="label_flip") == 1
+    assert built.metric("records_polled_total") == built.pipeline.read
+
+
+def test_a_second_run_goes_on_where_the_first_one_ended(house: Callable[..., House], tmp_path: Path) -> None:
+    events = served(3000, flip_from=2000)
+    log = write(tmp_path / "mail.jsonl", events[:3500])
+    house(log).run()
+    write(log, events)
+    second = house(log)
+    assert second.run() == []
+    assert second.metric("records_polled_total") == len(events) - 3500
+    whole = (
+        House(tmp_path / "whole", write(tmp_path / "mail.jsonl", events))
+        if (tmp_path / "whole").mkdir() is None
+        else None
+    )
+    assert whole is not None
+    whole.run()
+    watched = lambda built: {name: blob for name, blob in built.store.states().items() if name.startswith("watch/")}  # noqa: E731
+    assert watched(second) == watched(whole)
+    assert [incident.id for incident in second.store.incidents()] == [
+        incident.id for incident in whole.store.incidents()
+    ]
+    whole.close()
+
+
+def test_what_the_executor_did_becomes_a_step_of_the_incident(house: Callable[..., House], tmp_path: Path) -> None:
+    built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
+    built.run()
+    (action,) = built.store.actions()
+    built.store.save(advanced(action, ActionState.DONE, "Rolled it back.", built.now))
+    built.loop.commit([])
+    built.loop.commit([])
+    (incident,) = built.store.incidents()
+    assert (incident.action, incident.transitions) == ("Rolled it back.", 2)
+    assert built.woken == 2
+
+
+def test_a_partition_that_gives_no_events_is_held_and_somebody_is_told(
+    house: Callable[..., House], tmp_path: Path
+) -> None:
+    good = served(200)
+    bad = write(tmp_path / "bad.jsonl", [*good[:50], *([b"{nonsense"] * 150), *good[50:]])
+    built = house(bad, write(tmp_path / "good.jsonl", served(200, model="other")))
+    built.run()
+    (incident,) = built.store.incidents()
+    assert (incident.problem, incident.verdict, incident.model) == (Problem.INTAKE, Verdict.DATA_FAULT, f"{bad}[0]")
+    assert built.metric("partition_held", topic=str(bad), partition="0") == 1
+    assert built.metric("events_total", model="other", kind="prediction") == 200
+    kept = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert len(kept) == built.metric("quarantined_total") == built.metric("events_invalid_total", reason="not_json")
+    assert [record["offset"] for record in kept] == list(range(50, 50 + len(kept)))
+
+
+def test_a_few_bad_records_and_tombstones_hold_nothing(house: Callable[..., House], tmp_path: Path) -> None:
+    lines = [line for event in served(200) for line in (event, b"null")]
+    built = house(write(tmp_path / "mail.jsonl", [*lines, b"[]"]))
+    built.run()
+    assert built.store.incidents() == []
+    assert built.metric("quarantined_total") == 1
+    assert built.metric("events_invalid_total", reason="tombstone") == len(lines) // 2
+
+
+def test_a_model_that_goes_silent_is_reported_and_resolved_when_it_speaks(
+    house: Callable[..., House], tmp_path: Path
+) -> None:
+    events = served(200)
+    log = write(tmp_path / "mail.jsonl", events)
+    built = house(log)
+    built.loop.start()
+    while not built.source.finished:
+        built.loop.turn()
+    built.now += 601
+    built.loop.silence_due.set()
+    built.loop.commit_due.set()
+    built.loop.turn()
+    assert [(i.verdict, i.problem) for i in built.pipeline.incidents.firing()] == [(Verdict.SILENCE, Problem.SILENCE)]
+    assert [message.transition.change for message in built.store.due(built.now, 10)] == [Change.OPENED]
+    again = house(write(tmp_path / "more.jsonl", served(50, model="mail", seed=9)))
+    again.now = built.now
+    again.loop.start()
+    again.loop.turn()
+    again.loop.silence_due.set()
+    again.loop.turn()
+    assert again.pipeline.incidents.firing() == []
+
+
+def test_a_rollback_is_asked_for_once(house: Callable[..., House], tmp_path: Path) -> None:
+    built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
+    built.run()
+    (incident,) = built.store.incidents()
+    assert consider(incident, RollbackConfig(), built.now) is not None
+    built.loop.commit([Transition(Change.UPDATED, 2, incident)])
+    assert len(built.store.actions()) == 1
