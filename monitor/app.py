@@ -30,6 +30,7 @@ from monitor.file_registry import FileRegistry, FileRegistryConfig
 from monitor.gate import Gate
 from monitor.jobs import Job, schedule
 from monitor.join import Join
+from monitor.kafka_config import KafkaConfig
 from monitor.kafka_publisher import KafkaPublisher
 from monitor.kafka_source import KafkaSource
 from monitor.loop import Loop, Reactions
@@ -94,7 +95,7 @@ def run(path: Path) -> int:
     stop = threading.Event()
     _stop_on_signals(stop)
     try:
-        serve(config, baselines, KafkaSource(config.kafka), stop)
+        serve(config, baselines, _source(config.kafka), stop)
     except (SourceError, StoreError, ServerError, QuarantineError, RegistryError) as error:
         _log.error("stopped", why=str(error))
         return 1
@@ -166,6 +167,14 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
         _log.info("started", port=server.port, models=sorted(config.models), topics=list(config.kafka.topics))
         loop.run(stop, turned.beat)
         _log.info("stopping", read=pipeline.read)
+
+
+def _source(config: KafkaConfig) -> EventSource:
+    if config.client == "confluent":
+        from monitor.confluent_source import ConfluentSource  # noqa: PLC0415 - its client is an extra
+
+        return ConfluentSource(config)
+    return KafkaSource(config)
 
 
 def _watches(config: Config, baselines: dict[str, Baseline]) -> Callable[[str], Watch | None]:

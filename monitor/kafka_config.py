@@ -1,6 +1,7 @@
 """The `kafka` section of the configuration."""
 
 import ssl
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, FilePath, StringConstraints, model_validator
@@ -64,6 +65,8 @@ class KafkaConfig(Section):
 
     bootstrap_servers: tuple[Server, ...] = Field(min_length=1)
     topics: tuple[Topic, ...] = Field(min_length=1)
+    client: Literal["kafka-python", "confluent"] = "kafka-python"
+    """The library that reads: `confluent` is several times faster, and needs the extra `fast`."""
     group_id: str = Field(default="tocsin", min_length=1, max_length=249)
     group_instance_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
     """A name that this replica keeps over restarts: a short restart then moves no partitions."""
@@ -75,10 +78,10 @@ class KafkaConfig(Section):
     """Insist that all topics have equally many partitions, so that a prediction and its label, with the same key,
     are read by the same replica. A single replica does not need it."""
     security: KafkaSecurity = KafkaSecurity()
-    max_poll_records: int = Field(default=500, ge=1)
+    max_poll_records: int = Field(default=1_000, ge=1)
     connect_timeout: Seconds = 10.0
     """How long the start may take to find a broker."""
-    request_timeout: Seconds = 30.0
+    request_timeout: float = Field(default=30.0, ge=1, le=500)
     session_timeout: Seconds = 45.0
     """A replica that was not heard of for so long loses its partitions."""
     heartbeat_interval: Seconds = 3.0
@@ -89,6 +92,8 @@ class KafkaConfig(Section):
     def _consistent(self) -> Self:
         if len(set(self.topics)) < len(self.topics):
             raise ValueError("topics: the same topic is given twice")
+        if self.client == "confluent" and find_spec("confluent_kafka") is None:
+            raise ValueError("client: confluent is not installed; it comes with the extra `fast`")
         if not self.heartbeat_interval < self.session_timeout <= self.max_poll_interval:
             raise ValueError("heartbeat_interval < session_timeout <= max_poll_interval must hold")
         return self

@@ -1,4 +1,4 @@
-"""What every implementation of `monitor.source.EventSource` must do: files, the embedded broker, Apache Kafka."""
+"""What every implementation of `monitor.source.EventSource` must do: files, and two clients on two kinds of broker."""
 
 import threading
 import time
@@ -9,7 +9,9 @@ from typing import Protocol
 
 import pytest
 
+from monitor.confluent_source import ConfluentSource
 from monitor.file_source import FileSource
+from monitor.kafka_config import KafkaConfig
 from monitor.kafka_source import KafkaSource
 from monitor.source import EventSource, Partition, Record
 from tests.kit.brokers import Broker
@@ -44,23 +46,36 @@ class Files:
 
 
 class Topic:
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, client: Callable[[KafkaConfig], EventSource]) -> None:
         name = f"events-{uuid.uuid4().hex}"
         broker.create_topic(name, partitions=2)
         self.partitions = (Partition(name, 0), Partition(name, 1))
         self._broker = broker
+        self._client = client
         self._config = broker.config(name, max_poll_records=10)
 
     def write(self, number: int, values: Sequence[bytes | None]) -> None:
         self._broker.write(self.partitions[number].topic, values, partition=number)
 
     def source(self) -> EventSource:
-        return KafkaSource(self._config)
+        return self._client(self._config)
 
 
-@pytest.fixture(params=["files", "embedded_broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
+def brokers(client: Callable[[KafkaConfig], EventSource]) -> list[pytest.ParameterSet]:
+    """A client against the embedded broker, and against Apache Kafka."""
+    name = client.__name__
+    return [
+        pytest.param((client, "embedded_broker"), id=f"{name}-embedded"),
+        pytest.param((client, "apache_kafka"), id=f"{name}-apache", marks=pytest.mark.kafka),
+    ]
+
+
+@pytest.fixture(params=[pytest.param(None, id="files"), *brokers(KafkaSource), *brokers(ConfluentSource)])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
-    return Files(tmp_path) if request.param == "files" else Topic(request.getfixturevalue(request.param))
+    if request.param is None:
+        return Files(tmp_path)
+    client, broker = request.param
+    return Topic(request.getfixturevalue(broker), client)
 
 
 @pytest.fixture
