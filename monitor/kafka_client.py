@@ -131,11 +131,19 @@ def _calm() -> None:
 
 @contextmanager
 def _reasons() -> Iterator[_Reasons]:
-    """Collect what goes wrong inside the block. Concurrent blocks see each other's reasons."""
+    """Collect what goes wrong inside the block, instead of passing it on: whoever fails tells the reasons in one line.
+
+    Concurrent blocks see each other's reasons.
+    """
     client = logging.getLogger(_CLIENT)
     collected = _Reasons()
+    passing = [handler for handler in client.handlers if isinstance(handler, _Calm)]
     client.addHandler(collected)
+    for handler in passing:
+        client.removeHandler(handler)
     try:
         yield collected
     finally:
         client.removeHandler(collected)
+        for handler in passing:
+            client.addHandler(handler)

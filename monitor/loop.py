@@ -67,8 +67,16 @@ class Loop:
         notes = self._snapshots.restore(self._store.states())
         self._silence.hear(self._pipeline.watches)
         self._committed = self._store.offsets()
-        self._source.start(lambda partitions: {p: self._committed[p] for p in partitions if p in self._committed})
+        self._source.start(self._positions)
         return notes
+
+    def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Where to go on: where this process is, and for what it has not read yet, where the store is.
+
+        A source asks again whenever partitions are assigned anew; what is in memory is ahead of what is committed.
+        """
+        known = {**self._committed, **self._pipeline.offsets}
+        return {partition: known[partition] for partition in partitions if partition in known}
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Turn until asked to stop, beating once a turn; what was read by then is committed."""

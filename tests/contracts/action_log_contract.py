@@ -112,7 +112,11 @@ class ActionLogContract:
         assert subject.log.latest_done("net-ids") == done
 
     @given(saves=st.lists(ACTIONS, max_size=12), cut=st.integers(0, 12))
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     def test_any_history_reads_like_the_last_save_of_each_incident(
         self, make_log: MakeLog, saves: list[Action], cut: int
     ) -> None:

@@ -150,7 +150,11 @@ class OutboxContract:
         assert {m.id: m.attempts for m in box.outbox.due(500.0, 10)} == {"c-1-chat": 1, "d-1-chat": 0}
 
     # One fixture value serves all examples: it only makes outboxes.
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(data=st.data())
     def test_due_is_always_the_ready_head_of_every_queue(self, make_outbox: MakeOutbox, data: st.DataObject) -> None:
         box = make_outbox()

@@ -25,7 +25,7 @@ from monitor.pipeline import Pipeline
 from monitor.quarantine import FileQuarantine, InvalidRatio
 from monitor.rollback import RollbackConfig, advanced, consider
 from monitor.silence import Silence
-from monitor.source import Partition
+from monitor.source import Partition, Positions
 from monitor.store import Store
 from monitor.watch import Until, Watch
 from tests.kit.served_model import START, served
@@ -142,6 +142,22 @@ def test_a_second_run_goes_on_where_the_first_one_ended(house: Callable[..., Hou
         incident.id for incident in whole.store.incidents()
     ]
     whole.close()
+
+
+def test_when_partitions_are_assigned_anew_reading_goes_on_where_it_was(
+    house: Callable[..., House], tmp_path: Path
+) -> None:
+    """Not where the last commit was: what is in memory has counted more than that."""
+    asked: list[Positions] = []
+    log = write(tmp_path / "mail.jsonl", served(200))
+    built = house(log)
+    start = built.source.start
+    built.source.start = lambda positions: (asked.append(positions), start(positions))[1]  # type: ignore[method-assign]  # listens in
+    built.loop.start()
+    built.loop.turn()
+    partition = Partition(str(log), 0)
+    assert built.store.offsets() == {}
+    assert asked[0]([partition, Partition("foreign", 0)]) == {partition: built.pipeline.read}
 
 
 def test_what_the_executor_did_becomes_a_step_of_the_incident(house: Callable[..., House], tmp_path: Path) -> None:
