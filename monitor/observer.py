@@ -29,8 +29,8 @@ class Observer:
         tally = pipeline.take_tally()
         for (model, kind), count in tally.events.items():
             reading.events.at(model, kind).inc(count)
-        for model, newest in tally.newest.items():
-            reading.last_event.at(model).set(newest)
+        for model in pipeline.heard:
+            reading.last_event.at(model).set(pipeline.watches[model].newest)
         for model, delays in tally.delays.items():
             joining.joined.at(model).inc(len(delays))
             joining.delay.observe(delays)

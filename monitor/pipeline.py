@@ -26,8 +26,6 @@ class Tally:
     """Events by (model, kind); the model is "" for a label without a prediction and for models not watched."""
     delays: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds from prediction to label, by model."""
-    newest: dict[str, float] = field(default_factory=dict)
-    """Largest event time, epoch seconds, by model."""
 
 
 class Pipeline:
@@ -67,38 +65,39 @@ class Pipeline:
             self.read += 1
             self.offsets[record.partition] = record.offset + 1
             try:
-                event = self._decode(record)
+                event, ts = self._decode(record)
             except DecodeError as error:
                 self._reject(record, error)
                 continue
-            watch = self._take(event)
+            watch = self._take(event, ts)
             if watch is not None:
                 touched[watch.model] = watch
         self.heard = frozenset(touched)
         self.changed |= self.heard
         return [transition for watch in touched.values() for transition in self._report(watch)]
 
-    def _decode(self, record: Record) -> Event:
+    def _decode(self, record: Record) -> tuple[Event, float]:
+        """The record's event and its time in epoch seconds."""
         event = self._decoder.decode(record)
-        if record.timestamp and event.epoch > record.timestamp + MAX_SKEW:
+        ts = event.epoch
+        if record.timestamp and ts > record.timestamp + MAX_SKEW:
             raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")
-        return event
+        return event, ts
 
     def take_tally(self) -> Tally:
         """What was read since the last call."""
         tally, self._tally = self._tally, Tally()
         return tally
 
-    def _take(self, event: Event) -> Watch | None:
+    def _take(self, event: Event, ts: float) -> Watch | None:
         """Give an event to the join and to its model's watch; return the watch if it has something new."""
-        ts = event.epoch
         if isinstance(event, Label):
             joined = self.join.label(event, ts)
             watch = None if joined is None else self.watch(joined.model)
-            self._count(watch, "label", ts)
+            self._count(watch, "label")
         else:
             watch = self.watch(event.model)
-            self._count(watch, "prediction" if isinstance(event, Prediction) else "features", ts)
+            self._count(watch, "prediction" if isinstance(event, Prediction) else "features")
             if watch is None:
                 return None
             new, joined = self.join.predict(event, ts) if isinstance(event, Prediction) else (True, None)
@@ -110,11 +109,8 @@ class Pipeline:
             watch.take_label(joined)
         return watch
 
-    def _count(self, watch: Watch | None, kind: str, ts: float) -> None:
-        model = "" if watch is None else watch.model
-        self._tally.events[model, kind] += 1
-        if watch is not None:
-            self._tally.newest[model] = max(ts, self._tally.newest.get(model, ts))
+    def _count(self, watch: Watch | None, kind: str) -> None:
+        self._tally.events["" if watch is None else watch.model, kind] += 1
 
     def watch(self, model: str) -> Watch | None:
         """The watch of a model, made when it is first asked for; None if the model is not to be watched."""

@@ -92,6 +92,8 @@ class Watch:
         """
         self.model = model
         self.events = 0
+        self.newest = float("-inf")
+        """Largest event time since the process began, epoch seconds."""
         self.companions = companions
         self.invalid = 0
         """Feature values so far that were missing or of the wrong type."""
@@ -101,6 +103,8 @@ class Watch:
         self._until = until
         self._rows = Rows()
         self._versions: list[FirstSeen] = []
+        self._seen: set[str] = set()
+        """Names of these and of the baseline's; empty until it is needed."""
         self._episode: dict[Place, Finding] = {}
         """What has alarmed since the last quiet, as it was found last."""
         self._predictions: list[Prediction] = []
@@ -196,6 +200,7 @@ class Watch:
         if self.bank is None and self._complete(ts):
             self.bank = Bank(build(self.model, self._predictions, self._labels), self._budget, self._caution)
             self._predictions, self._labels = [], []
+        self.newest = max(self.newest, ts)
         self.events += 1
         return self.events - 1
 
@@ -206,7 +211,9 @@ class Watch:
         return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)
 
     def _see(self, version: str, index: int, ts: float) -> None:
-        if self.bank is None or version in self.bank.baseline.versions:
+        if version in self._seen or self.bank is None:
             return
-        if not any(seen.version == version for seen in self._versions):
+        self._seen = {*self.bank.baseline.versions, *(seen.version for seen in self._versions)}
+        if version not in self._seen:
             self._versions = [*self._versions[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)]
+            self._seen.add(version)
