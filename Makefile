@@ -23,7 +23,7 @@ demo: setup  ## The whole loop on this machine: serve, poison, detect, alert, ro
 	$(RUN)tocsin demo $(ARGS)
 
 test: setup  ## Quick tests: no Java, no network beyond loopback.
-	$(RUN)pytest -m "not slow and not kafka" $(ARGS)
+	$(RUN)pytest -n auto -m "not slow and not kafka" $(ARGS)
 
 test-slow: setup  ## The slower suites: real Apache Kafka, real MLflow, the demo itself.
 	$(RUN)pytest -m "slow or kafka" $(ARGS)
