@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from monitor.demo.parts import PartError
 from monitor.events import Label, Prediction
@@ -29,7 +30,11 @@ def command(port: int) -> list[str]:
 
 
 def create_topic(address: str, topic: str) -> None:
-    """Create a topic with one partition on the broker at `host:port`."""
+    """Create a topic with one partition on the broker at `host:port`.
+
+    As everything here that connects, call it from any thread but the main one of an interactive program: the client
+    library connects on the caller's thread, and there it loses Ctrl-C or hangs on it.
+    """
     admin = KafkaAdminClient(bootstrap_servers=address)
     try:
         admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
@@ -41,10 +46,18 @@ class EventWriter:
     """Writes events of one model to a topic, with the model as the key, so that all stay in order together."""
 
     def __init__(self, address: str, topic: str, model: str) -> None:
+        """Connect to the broker at `host:port`.
+
+        Raises:
+            PartError: It cannot be reached.
+        """
         self._topic = topic
         self._key = model.encode()
         # A few milliseconds of lingering put a batch of events into one request.
-        self._producer = KafkaProducer(bootstrap_servers=address, acks="all", linger_ms=5)
+        try:
+            self._producer = KafkaProducer(bootstrap_servers=address, acks="all", linger_ms=5)
+        except KafkaError as error:
+            raise PartError(f"the broker at {address} cannot be reached: {error}") from error
         self.lost = 0
 
     def write(self, event: Prediction | Label) -> None:

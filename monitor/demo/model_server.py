@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor.demo import dataset
-from monitor.demo.broker import EventWriter
+from monitor.demo.broker import EventWriter, create_topic
 from monitor.demo.registry import DigestError, Registry
 from monitor.events import Prediction
 
@@ -172,6 +172,7 @@ def main() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with httpx.Client(timeout=5.0) as client:
         follower = Follower(Registry(client, given.registry, given.model))
+        create_topic(given.kafka, given.topic)
         writer = EventWriter(given.kafka, given.topic, given.model)
         app = application(follower, writer, given.model)
         uvicorn.run(app, host="127.0.0.1", port=given.port, log_level="warning")

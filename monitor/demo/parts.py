@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -84,6 +85,14 @@ class Parts:
         Raises:
             PartError: The program cannot be started.
         """
+        # In a thread of its own, because Ctrl-C only ever reaches the main one: it cannot come between the start of a
+        # process and the word to the guardian.
+        with ThreadPoolExecutor(1) as aside:
+            return aside.submit(self._start, name, command, environment, stop).result()
+
+    def _start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None, stop: signal.Signals
+    ) -> Part:
         log = self._folder / f"{name}.log"
         with log.open("wb") as output:
             try:

@@ -8,12 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
 from monitor.demo import broker, daemon, dataset, registry
+from monitor.demo.broker import EventWriter
 from monitor.demo.daemon import Addresses, Daemon, answers
 from monitor.demo.parts import Parts, free_ports, listens
 from monitor.demo.receiver import Message, Receiver
@@ -76,10 +78,8 @@ def set_up(folder: Path, show: Callable[[Message], None]) -> Iterator[Stage]:
         daemon.write_config(config, at, model=MODEL, topic=TOPIC, reference=REFERENCE)
         parts = stack.enter_context(Parts(folder))
         _start(parts, folder, ports, at)
-        writer = broker.EventWriter(kafka, TOPIC, MODEL)
-        stack.callback(writer.close)
         data = dataset.load()
-        traffic = Traffic(client, at.server, writer, data)
+        traffic = Traffic(client, at.server, partial(EventWriter, kafka, TOPIC, MODEL), data)
         stack.callback(traffic.stop)
         parts.wait("the model server", lambda: listens(ports[2]), START_TIMEOUT)
         parts.wait("MLflow", lambda: answers(client, f"{at.registry}/health"), START_TIMEOUT)
@@ -89,14 +89,12 @@ def set_up(folder: Path, show: Callable[[Message], None]) -> Iterator[Stage]:
 
 
 def _start(parts: Parts, folder: Path, ports: Sequence[int], at: Addresses) -> None:
-    """Start broker, registry and model server; the topic is there afterwards, the others take a while."""
+    """Start broker, registry and model server, which creates the topic before it listens."""
     environment = _environment()
     # The broker keeps nothing, and asked politely it would wait for its clients.
     parts.start("broker", broker.command(ports[0]), environment=environment, stop=signal.SIGKILL)
     mlflow = registry.command(ports[1], folder)
     parts.start("mlflow", mlflow, environment=environment | registry.ENVIRONMENT)
-    parts.wait("the broker", lambda: listens(ports[0]), START_TIMEOUT)
-    broker.create_topic(at.kafka, TOPIC)
     serve = [sys.executable, "-m", "monitor.demo.model_server", "--port", str(ports[2]), "--model", MODEL]
     serve += ["--registry", at.registry, "--kafka", at.kafka, "--topic", TOPIC]
     parts.start("model-server", serve, environment=environment)

@@ -1,9 +1,10 @@
 """The demo's users: clinics that ask for predictions, and laboratories that find out the truth a little later."""
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import httpx
@@ -52,7 +53,7 @@ class Traffic:
         self,
         client: httpx.Client,
         url: str,
-        writer: EventWriter,
+        connect: Callable[[], EventWriter],
         data: Data,
         *,
         rate: float = 200.0,
@@ -64,7 +65,7 @@ class Traffic:
         Args:
             client: Keeps the connection to the model server.
             url: The model server's base address.
-            writer: Where labels go.
+            connect: Makes the writer of labels, in the thread of the traffic; may raise PartError.
             data: The rows in service, and the truth about them.
             rate: Predictions a second.
             label_delay: Seconds from a prediction to its label.
@@ -72,7 +73,7 @@ class Traffic:
         """
         self._client = client
         self._url = url
-        self._writer = writer
+        self._connect = connect
         self._data = data
         self._pause = BATCH / rate
         self._label_delay = label_delay
@@ -84,6 +85,7 @@ class Traffic:
         # Only ever appended to, so that others may look at any time.
         self._outcomes: list[Outcome] = []
         self.labels = 0
+        """Labels published so far."""
 
     def start(self) -> None:
         """Begin."""
@@ -99,8 +101,6 @@ class Traffic:
         """Raise PartError if the model server stopped answering or labels cannot be published."""
         if self._failure is not None:
             raise PartError(f"the traffic stopped: {self._failure}") from self._failure
-        if self._writer.lost:
-            raise PartError(f"{self._writer.lost} labels were not accepted by the broker")
 
     @property
     def outcomes(self) -> Sequence[Outcome]:
@@ -115,15 +115,23 @@ class Traffic:
         return sum(each.wrong for each in recent) / len(recent)
 
     def _run(self) -> None:
-        due = time.monotonic()
         try:
-            while not self._ended.wait(max(0.0, due - time.monotonic())):
-                # No catching up after a slow answer: a burst would not be the traffic that was asked for.
-                due = max(due + self._pause, time.monotonic() - self._pause)
-                self.ask()
-                self.tell(time.monotonic())
-        except httpx.HTTPError as error:
+            with contextlib.closing(self._connect()) as writer:
+                self._flow(writer)
+        except (httpx.HTTPError, PartError) as error:
             self._failure = error
+
+    def _flow(self, writer: EventWriter) -> None:
+        due = time.monotonic()
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            # No catching up after a slow answer: a burst would not be the traffic that was asked for.
+            due = max(due + self._pause, time.monotonic() - self._pause)
+            self.ask()
+            for label in self.find_out(time.monotonic()):
+                writer.write(label)
+                self.labels += 1
+            if writer.lost:
+                raise PartError(f"{writer.lost} labels were not accepted by the broker")
 
     def ask(self) -> None:
         """Send one request from a random clinic, and note what came back.
@@ -143,8 +151,8 @@ class Traffic:
             self._outcomes.append(Outcome(now, body["version"], told["prediction"] != truth))
             self._waiting.append(Truth(due, told["event_id"], truth))
 
-    def tell(self, now: float) -> None:
-        """Publish the findings that are due, a few of them wrong.
+    def find_out(self, now: float) -> Iterator[Label]:
+        """Give out the findings that are due, a few of them wrong.
 
         Args:
             now: Seconds of the monotonic clock.
@@ -154,5 +162,4 @@ class Traffic:
             noisy = self._random.random() < LABEL_NOISE
             label = {MALIGNANT: BENIGN, BENIGN: MALIGNANT}[truth.label] if noisy else truth.label
             labeler = str(self._random.choice(LABELERS))
-            self._writer.write(Label(event_id=truth.event_id, ts=time.time(), label=label, labeler=labeler))
-            self.labels += 1
+            yield Label(event_id=truth.event_id, ts=time.time(), label=label, labeler=labeler)

@@ -48,18 +48,28 @@ class Demo:
                 return
         pytest.fail(f"it ended without {words!r}:\n{self.output}")
 
+    def wait_for(self, words: str) -> int:
+        """The number of its process whose command has these words, as soon as there is one."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for pid, command in self.processes().items():
+                if words in command:
+                    return pid
+            time.sleep(0.05)
+        pytest.fail(f"no {words} was started:\n{self.processes()}")
+
     def wait(self) -> int:
         assert self.process.stdout is not None
         self.output += self.process.stdout.read()
         return self.process.wait()
 
-    def processes(self) -> list[str]:
-        """The commands of every process that descends from it, however far it has gone from there."""
-        found = []
+    def processes(self) -> dict[int, str]:
+        """Every process that descends from it, however far it has gone from there: its number and command."""
+        found = {}
         for place in Path("/proc").iterdir():
             try:
                 if place.name.isdigit() and self._mark.encode() in (place / "environ").read_bytes():
-                    found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
         return found
@@ -134,15 +144,23 @@ def test_the_whole_story_is_true_and_leaves_nothing_running(tmp_path: Path, demo
     assert not [line for line in logged(demo.folder / "tocsin.log") if line["level"] == "error"]
 
 
+def test_a_part_that_dies_is_named_with_its_log_and_the_rest_is_taken_down(tmp_path: Path, demos: list[Demo]) -> None:
+    demo = Demo(tmp_path / "demo")
+    demos.append(demo)
+    os.kill(demo.wait_for("monitor.demo.model_server"), signal.SIGKILL)
+    assert demo.wait() == 1
+    log = demo.folder / "model-server.log"
+    assert f"The demo failed: model-server ended by itself with status -9; its log: {log}\n" in demo.output
+    assert demo.is_gone()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_it_is_interrupted_while_it_starts(
     tmp_path: Path, demos: list[Demo], number: signal.Signals
 ) -> None:
     demo = Demo(tmp_path / "demo")
     demos.append(demo)
-    deadline = time.monotonic() + 120
-    while not (demo.folder / "model-server.log").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    demo.wait_for("monitor.demo.model_server")
     assert len(demo.processes()) >= 4
     demo.process.send_signal(number)
     status = demo.wait()

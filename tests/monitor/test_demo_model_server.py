@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,12 +31,13 @@ class Written:
     def __init__(self) -> None:
         self.values: list[bytes] = []
         self.lost = 0
+        self.closed = False
 
     def write(self, event: Prediction | Label) -> None:
         self.values.append(msgspec.json.encode(event))
 
     def close(self) -> None:
-        """Nothing to release."""
+        self.closed = True
 
     @property
     def events(self) -> list[Event]:
@@ -176,18 +178,16 @@ def test_the_clinics_count_errors_and_the_laboratories_report_the_truth_later(
     client: httpx.Client, follower: Follower, written: Written
 ) -> None:
     follower.served = Served("1", SOUND.model)
-    labels = Written()
-    traffic = Traffic(client, str(client.base_url).rstrip("/"), labels, DATA, label_delay=1000.0)
+    url = str(client.base_url).rstrip("/")
+    traffic = Traffic(client, url, Written, DATA, label_delay=1000.0)
     assert traffic.error_rate("1") is None
     for _ in range(200):
         traffic.ask()
-    traffic.tell(now=0.0)
-    assert labels.values == []
-    traffic.tell(now=float("inf"))
+    assert list(traffic.find_out(now=0.0)) == []
+    found = list(traffic.find_out(now=float("inf")))
 
     predictions = {event.event_id: event for event in written.events if isinstance(event, Prediction)}
-    found = [event for event in labels.events if isinstance(event, Label)]
-    assert len(predictions) == len(traffic.outcomes) == len(found) == traffic.labels == 2000
+    assert len(predictions) == len(traffic.outcomes) == len(found) == 2000
     assert {event.source for event in predictions.values()} == set(SOURCES)
     assert {event.labeler for event in found} == set(LABELERS)
 
@@ -203,11 +203,40 @@ def test_the_clinics_count_errors_and_the_laboratories_report_the_truth_later(
     assert traffic.error_rate("2") is None
 
 
+def test_labels_are_published_a_little_later_as_tocsin_reads_them(client: httpx.Client, follower: Follower) -> None:
+    follower.served = Served("1", SOUND.model)
+    labels = Written()
+    traffic = Traffic(client, str(client.base_url).rstrip("/"), lambda: labels, DATA, rate=1000.0, label_delay=0.1)
+    traffic.start()
+    deadline = time.monotonic() + 30
+    while traffic.labels < 100 and time.monotonic() < deadline:
+        traffic.check()
+        time.sleep(0.01)
+    traffic.stop()
+    assert len(labels.events) == traffic.labels >= 100
+    assert all(isinstance(event, Label) for event in labels.events)
+    assert labels.closed
+
+
 def test_a_server_that_is_away_ends_the_traffic_with_a_reason(client: httpx.Client) -> None:
-    traffic = Traffic(client, str(client.base_url).rstrip("/"), Written(), DATA)
+    traffic = Traffic(client, str(client.base_url).rstrip("/"), Written, DATA)
     traffic.check()
     traffic.start()
     traffic._thread.join(30)
     with pytest.raises(PartError, match="503"):
         traffic.check()
     traffic.stop()
+
+
+def test_labels_that_the_broker_does_not_take_end_the_traffic_with_a_reason(
+    client: httpx.Client, follower: Follower
+) -> None:
+    follower.served = Served("1", SOUND.model)
+    refused = Written()
+    refused.lost = 3
+    traffic = Traffic(client, str(client.base_url).rstrip("/"), lambda: refused, DATA)
+    traffic.start()
+    traffic._thread.join(30)
+    with pytest.raises(PartError, match="3 labels were not accepted"):
+        traffic.check()
+    assert refused.closed
