@@ -57,7 +57,8 @@ class Incidents:
             severity=worse(current.severity, judgement.severity),
             version=judgement.attribution.version or current.version,
             updated_at=ts,
-            onset=judgement.onset,
+            # What it is judged by now may have come later; but it cannot have begun after it was opened.
+            onset=judgement.onset if judgement.onset.ts <= current.opened_at else current.onset,
             attribution=judgement.attribution,
             evidence=judgement.evidence,
         )

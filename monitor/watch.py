@@ -12,7 +12,7 @@ from monitor.bank import Bank, Moment, Place
 from monitor.baseline import MIN_PREDICTIONS, Baseline, build
 from monitor.companions import Companions
 from monitor.events import Features, Prediction
-from monitor.findings import Finding, find
+from monitor.findings import Finding, again, find
 from monitor.join import Joined
 from monitor.verdict import judge
 
@@ -158,7 +158,8 @@ class Watch:
                 self._episode = {}
                 yield moment, None
             elif moment.alarm:
-                self._episode |= {finding.place: finding for finding in findings}
+                for finding in findings:
+                    self._episode[finding.place] = again(self._episode.get(finding.place), finding)
                 episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
                 yield moment, judge(episode, versions)
@@ -184,13 +185,14 @@ class Watch:
             lessons: what `take_lesson` gave, in order.
         """
         state = msgspec.msgpack.decode(blob, type=WatchState)
+        self.events = state.events  # in any case: ids of incidents are made from it, and must not come twice
         if self.bank is None and learnt is not None:
             self.bank = Bank(learnt, self._budget, self._caution)
         if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
             return False
-        self.events, self.invalid, self._versions = state.events, state.invalid, state.versions
+        self.invalid, self._versions = state.invalid, state.versions
         self._episode = {finding.place: finding for finding in state.episode}
-        for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons):
+        for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons if self.bank is None):
             self._predictions += lesson.predictions
             self._labels += lesson.labels
         return True
@@ -199,7 +201,7 @@ class Watch:
         """Count an event; end the learning if the reference ends before it."""
         if self.bank is None and self._complete(ts):
             self.bank = Bank(build(self.model, self._predictions, self._labels), self._budget, self._caution)
-            self._predictions, self._labels = [], []
+            self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
         self.newest = max(self.newest, ts)
         self.events += 1
         return self.events - 1
@@ -213,7 +215,6 @@ class Watch:
     def _see(self, version: str, index: int, ts: float) -> None:
         if version in self._seen or self.bank is None:
             return
-        self._seen = {*self.bank.baseline.versions, *(seen.version for seen in self._versions)}
-        if version not in self._seen:
+        if version not in self.bank.baseline.versions and all(seen.version != version for seen in self._versions):
             self._versions = [*self._versions[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)]
-            self._seen.add(version)
+        self._seen = {*self.bank.baseline.versions, *(seen.version for seen in self._versions)}
