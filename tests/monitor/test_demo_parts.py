@@ -106,7 +106,7 @@ def test_the_parts_end_when_the_demo_itself_is_killed(tmp_path: Path, number: si
         from monitor.demo.parts import Parts
         # Where the tests themselves run in the background, it is ignored, and that is inherited.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        with Parts(Path({str(tmp_path)!r})) as parts:
+        with Parts(Path({str(tmp_path)!r}), grace=0.5) as parts:
             first = parts.start("first", {SLEEPER!r})
             second = parts.start("second", {SLEEPER!r})
             print(first.process.pid, second.process.pid, parts._guardian.pid, flush=True)
