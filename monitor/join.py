@@ -105,7 +105,7 @@ class Join:
         label = self._early.get(event.event_id)
         self._apply(Step(event.event_id, waiting=waiting))
         joined = None if label is None else self._match(event.event_id, waiting, label)
-        self._trim()
+        self._trim(self.oldest)
         return True, joined
 
     def label(self, event: Label, ts: float) -> Joined | None:
@@ -119,7 +119,7 @@ class Join:
             return None
         self.unmatched[Unmatched.EARLY] += 1
         self._apply(Step(event.event_id, early=event))
-        self._trim()
+        self._trim(self.oldest)
         return None
 
     def take_changes(self) -> bytes | None:
@@ -136,7 +136,7 @@ class Join:
             self._apply(step)
         self._steps = []
         self._now = self._taken = max(self._now, segment.newest)
-        self._trim()
+        self._trim(self.oldest)
         return segment.newest
 
     def _match(self, event_id: str, waiting: Waiting, label: Label) -> Joined | None:
@@ -170,27 +170,29 @@ class Join:
             self._early.move_to_end(event_id)
         elif event_id in self._waiting:
             self._waiting[event_id].labelled = True
+        self._trim(float("-inf"))
         if self._durable:
             self._steps.append(step)
 
     def _advance(self, ts: float) -> None:
         if ts > self._now:
             self._now = ts
-            self._trim()
+            self._trim(self.oldest)
 
-    def _trim(self) -> None:
-        """Drop what is too old or too much, the first to arrive first; one that is young enough ends the search."""
-        limit = self.oldest
+    def _trim(self, limit: float) -> None:
+        """Drop what is from before `limit` or too much, in order of arrival until one is neither."""
         while self._waiting:
             waiting = next(iter(self._waiting.values()))
             if waiting.ts >= limit and len(self._waiting) <= self._max_waiting:
                 break
             self._waiting.popitem(last=False)
             if not waiting.labelled:
-                self.unmatched[Unmatched.UNLABELLED_EXPIRED if waiting.ts < limit else Unmatched.EVICTED] += 1
+                expired = waiting.ts < self.oldest
+                self.unmatched[Unmatched.UNLABELLED_EXPIRED if expired else Unmatched.EVICTED] += 1
         while self._early:
             early = next(iter(self._early.values()))
             if early.epoch >= limit and len(self._early) <= self._max_waiting:
                 break
             self._early.popitem(last=False)
-            self.unmatched[Unmatched.EARLY_EXPIRED if early.epoch < limit else Unmatched.EVICTED] += 1
+            expired = early.epoch < self.oldest
+            self.unmatched[Unmatched.EARLY_EXPIRED if expired else Unmatched.EVICTED] += 1

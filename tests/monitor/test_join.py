@@ -175,7 +175,7 @@ class JoinMachine(RuleBasedStateMachine):
         assert self.predicted + self.labels == 2 * self.joins + gone + wait + refused
 
 
-JoinMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+JoinMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestJoin = JoinMachine.TestCase
 
 
