@@ -43,11 +43,13 @@ def play(console: Console, folder: Path, *, keep: bool) -> None:
             change = poison(narrator, stage, sound)
             alias_back_at = roll_back(narrator, stage, change)
             all_clear(narrator, stage, change)
+            status.update("reading everything back")
             narrator.act("What happened, read back from the parts")
             console.print(table(stage, change, alias_back_at))
             narrator.say(f"The demo took {time.monotonic() - began:.0f} s.")
             if keep:
                 look_around(narrator, stage)
+            status.update("ending everything")
     console.print("Nothing is left running.")
 
 

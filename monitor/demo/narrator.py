@@ -9,7 +9,7 @@ from rich.status import Status
 from rich.text import Text
 
 from monitor.demo.receiver import Message
-from monitor.demo.stage import MODEL, Stage
+from monitor.demo.stage import Stage
 from monitor.demo.summary import clock
 
 
@@ -81,5 +81,5 @@ def _figures(stage: Stage) -> str:
     if not outcomes:
         return "no traffic yet"
     version, rate = outcomes[-1].version, stage.traffic.error_rate(outcomes[-1].version)
-    wrong = "" if rate is None else f", {rate:.1%} wrong lately"
-    return f"{len(outcomes)} predictions, {stage.traffic.labels} labels, {MODEL} version {version}{wrong}"
+    wrong = "" if rate is None else f", {rate:.1%} wrong"
+    return f"{len(outcomes)} predictions, version {version}{wrong}"
