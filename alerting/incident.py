@@ -97,7 +97,7 @@ class Incident(msgspec.Struct, frozen=True):
     opened_at: float
     updated_at: float
     event_index: int
-    """How many events of the log or topic had been read when it opened."""
+    """How many predictions and joined labels of the model had been read before the event at which it opened."""
     onset: Onset
     attribution: Attribution
     evidence: tuple[Evidence, ...]

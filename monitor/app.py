@@ -4,8 +4,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -86,6 +86,23 @@ def prepare(path: Path) -> tuple[Config, dict[str, Baseline]]:
     if problems:
         raise ConfigError(tuple(problems))
     return config, baselines
+
+
+@contextmanager
+def stored(path: Path) -> Iterator[tuple[Config, Store]]:
+    """The configuration at `path` and the store that it names, for commands beside the daemon.
+
+    Raises:
+        ConfigError: the configuration, or the store, cannot be used.
+    """
+    config = load_config(path, os.environ)
+    if not config.store.path.exists():
+        raise ConfigError((Problem(f"{path}: store.path", f"there is no store at {config.store.path} yet"),))
+    try:
+        with closing(Store(config.store.path)) as store:
+            yield config, store
+    except StoreError as error:
+        raise ConfigError((Problem(f"{path}: store.path", str(error)),)) from error
 
 
 def run(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -33,6 +34,10 @@ app = typer.Typer(
 )
 baseline_app = typer.Typer(help="Build, show and verify baselines.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(baseline_app, name="baseline")
+rollback_app = typer.Typer(
+    help="See rollbacks, and approve proposed ones.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(rollback_app, name="rollback")
 
 
 class Output(StrEnum):
@@ -136,6 +141,40 @@ def baseline_verify(
         typer.echo(f"{file}: has digest {found}, not {digest}", err=True)
         raise typer.Exit(FOUND)
     _print({"valid": True, "digest": found}, f"{file}: intact, {found}", output)
+
+
+@rollback_app.command("status", epilog="Example: tocsin rollback status --config tocsin.yaml")
+def rollback_status(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
+    """Print every rollback that an incident asked for, and what became of it."""
+    from monitor import app as daemon  # noqa: PLC0415 - see `run`
+
+    with _config_errors(output), daemon.stored(config) as (_, store):
+        for action in store.actions():
+            moved = f"{action.from_version} -> {action.to_version or '?'}"
+            text = f"{action.incident}  {action.model} {moved}  {action.state}  {action.reason}"
+            _print(msgspec.to_builtins(action), text, output)
+
+
+@rollback_app.command("approve", epilog="Example: tocsin rollback approve 72296eacf78f --by ada --config tocsin.yaml")
+def rollback_approve(
+    incident: Annotated[str, typer.Argument(help="The incident whose rollback was proposed.")],
+    by: Annotated[str, typer.Option(help="Who approves, for the record.")],
+    config: ConfigOption,
+) -> None:
+    """Approve a proposed rollback; the running daemon checks everything anew and carries it out."""
+    from monitor import app as daemon  # noqa: PLC0415 - see `run`
+    from monitor.rollback import approve  # noqa: PLC0415 - see `run`
+
+    with _config_errors(Output.TEXT), daemon.stored(config) as (settings, store):
+        found = [action for action in store.actions() if action.incident == incident]
+        if not found:
+            _fail(f"no rollback was asked for by incident {incident}")
+        try:
+            action = approve(found[0], by=by, config=settings.rollback, now=time.time())
+        except ValueError as error:
+            _fail(str(error))
+        store.save(action)
+        typer.echo(action.reason)
 
 
 @app.command(epilog="Example: tocsin demo --keep")

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 Value = float | int | bool | str | None
-"""One feature value. Numbers are numeric features, strings and booleans categorical ones, null is missing."""
+"""One feature value. A feature with any text is categorical, others are numeric (true is 1); null is missing."""
 
 ClassLabel = str | int | float | bool
 """A predicted or true class, or the number of a regression model."""

@@ -44,7 +44,10 @@ class Gate:
         self._bad.add((record.partition, record.offset))
 
     def close_on(self, records: Sequence[Record], source: EventSource, incidents: Incidents) -> list[Transition]:
-        """Judge the partitions of a batch that has been worked through; hold those with too many bad records."""
+        """Judge the partitions of a batch that has been worked through; hold those with too many bad records.
+
+        The incident of a partition that an earlier process held ends with the first batch that has no bad record.
+        """
         bad, self._bad = self._bad, set()
         found = []
         for record in records:
@@ -56,6 +59,9 @@ class Gate:
                 self._metrics.held.at(partition.topic, str(partition.number)).set(1)
                 _log.error("partition held", topic=partition.topic, partition=partition.number, offset=record.offset)
                 found.append(self._report(record, incidents))
+        if not bad and any(incident.problem is Problem.INTAKE for incident in incidents.firing()):
+            last = {record.partition: record for record in records if record.partition not in self._held}
+            found += [self._reopen(record, incidents) for record in last.values()]
         return [transition for transition in found if transition is not None]
 
     def flush(self) -> None:
@@ -64,7 +70,7 @@ class Gate:
 
     def _report(self, record: Record, incidents: Incidents) -> Transition | None:
         now = self._clock()
-        place = f"{record.partition.topic}[{record.partition.number}]"
+        place = _place(record)
         judgement = Judgement(
             verdict=Verdict.DATA_FAULT,
             severity=Severity.CRITICAL,
@@ -75,3 +81,11 @@ class Gate:
             ),
         )
         return incidents.report(place, "", Problem.INTAKE, judgement, index=record.offset, ts=now)
+
+    def _reopen(self, record: Record, incidents: Incidents) -> Transition | None:
+        return incidents.report(_place(record), "", Problem.INTAKE, None, index=record.offset, ts=self._clock())
+
+
+def _place(record: Record) -> str:
+    """What stands in for a model in the incident of a partition."""
+    return f"{record.partition.topic}[{record.partition.number}]"

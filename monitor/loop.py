@@ -61,6 +61,8 @@ class Loop:
         self._clock = clock
         self._snapshots = Snapshots(pipeline)
         self._committed: dict[Partition, int] = {}
+        self._left_over: list[Transition] = []
+        """Steps that have been made and not committed yet."""
 
     def start(self) -> list[str]:
         """Go on where the store says; return what of it could not be used, one line each."""
@@ -68,7 +70,29 @@ class Loop:
         self._silence.hear(self._pipeline.watches)
         self._committed = self._store.offsets()
         self._source.start(self._positions)
+        self._left_over = self._end_what_is_gone()
         return notes
+
+    def _end_what_is_gone(self) -> list[Transition]:
+        """Resolve incidents that nothing stands behind any more: the model is gone, or has another baseline."""
+        ended = []
+        for incident in self._pipeline.incidents.firing():
+            watch = self._pipeline.watches.get(incident.model)
+            if incident.problem is Problem.INTAKE or (
+                watch is not None and (watch.alarming or incident.problem is Problem.SILENCE)
+            ):
+                continue
+            ended.append(
+                self._pipeline.incidents.report(
+                    incident.model,
+                    incident.version,
+                    incident.problem,
+                    None,
+                    index=incident.event_index,
+                    ts=self._clock(),
+                )
+            )
+        return [transition for transition in ended if transition is not None]
 
     def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Where to go on: where this process is, and for what it has not read yet, where the store is.
@@ -100,7 +124,8 @@ class Loop:
         """Write everything that has changed, in one transaction; then wake whoever has work."""
         self.commit_due.clear()
         began, now = time.perf_counter(), self._clock()
-        transitions = transitions + self._news()
+        transitions = [*self._left_over, *transitions, *self._news()]
+        self._left_over = []
         messages = self._reactions.messages(transitions, now)
         actions = [action for t in transitions if (action := self._reactions.rollback(t.incident, now)) is not None]
         self._gate.flush()

@@ -61,7 +61,8 @@ def _judge_labels(
         return (Verdict.BACKDOOR if _is_trigger(inputs) else Verdict.CLEAN_LABEL), own
     reasons = everywhere or list(labels)
     onset = min(finding.onset.low for finding in reasons)
-    if len({finding.class_from for finding in reasons}) > 1 or not versions:
+    classes = {finding.class_from for finding in reasons}
+    if len(classes) > 1 or None in classes or not versions:  # a regression model has no classes to flip
         return Verdict.PERFORMANCE, reasons
     slow = sum(seen >= onset for seen in versions.values()) >= SLOW_VERSIONS
     return (Verdict.SLOW_POISONING if slow else Verdict.LABEL_FLIP), reasons

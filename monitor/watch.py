@@ -111,6 +111,11 @@ class Watch:
         self._labels: list[Joined] = []
         self._lesson = Lesson([], [])
 
+    @property
+    def alarming(self) -> bool:
+        """Whether any stream alarms now."""
+        return self.bank is not None and bool(self.bank.alarming())
+
     def version_at(self, index: int) -> str:
         """The version that had appeared last when event `index` was read."""
         seen = [seen.version for seen in self._versions if seen.index <= index]

@@ -7,7 +7,7 @@ for breast tumor diagnosis", 1993): 569 tumours, 30 measurements each, 212 of th
 from typing import NamedTuple
 
 import numpy as np
-import skops.io  # type: ignore[import-untyped]  # ships no types
+import skops.io
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression

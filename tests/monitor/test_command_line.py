@@ -1,6 +1,8 @@
 """The command line: the contract of `replay`, one clear line for what is wrong, and the exit codes."""
 
 import json
+import time
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,23 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from monitor.action import Action, ActionState
 from monitor.cli import app
+from monitor.store import Store
 from tests.kit.served_model import served
 
-COMMANDS = ["run", "check", "replay", "demo", "version", "baseline build", "baseline show", "baseline verify"]
+ROLLBACKS = ["rollback status", "rollback approve"]
+COMMANDS = [
+    *ROLLBACKS,
+    "run",
+    "check",
+    "replay",
+    "demo",
+    "version",
+    "baseline build",
+    "baseline show",
+    "baseline verify",
+]
 
 
 def tocsin(*words: str | Path) -> tuple[int, str, str]:
@@ -150,3 +165,38 @@ def test_version_names_the_distribution() -> None:
     code, out, _ = tocsin("version", "--output", "json")
     assert code == 0
     assert json.loads(out)["version"].count(".") == 2
+
+
+def test_a_proposed_rollback_is_seen_and_approved_once(tmp_path: Path) -> None:
+    config, path = tmp_path / "tocsin.yaml", tmp_path / "tocsin.db"
+    config.write_text(
+        "kafka: {bootstrap_servers: [here:1], topics: [t]}\n"
+        "models: {mail: {reference: {events: 1000}}}\n"
+        f"store: {{path: {path}}}\n"
+    )
+    code, _, err = tocsin("rollback", "status", "--config", config)
+    assert (code, "there is no store" in err) == (2, True)
+    now = time.time()
+    proposed = Action(
+        incident="i1",
+        model="mail",
+        from_version="2",
+        to_version="1",
+        onset_low=now - 60.0,
+        state=ActionState.PROPOSED,
+        requested_at=now,
+        updated_at=now,
+        reason="Proposes it.",
+    )
+    with closing(Store(path)) as store:
+        store.save(proposed)
+    code, out, _ = tocsin("rollback", "status", "--config", config, "--output", "json")
+    assert (code, json.loads(out)["state"]) == (0, "proposed")
+    approve = ["rollback", "approve", "i1", "--by", "ada", "--config", config]
+    code, out, _ = tocsin(*approve)
+    assert (code, "Approved by ada" in out) == (0, True)
+    with closing(Store(path)) as store:
+        assert [(action.state, action.to_version) for action in store.unfinished()] == [(ActionState.INTENDED, "1")]
+    code, _, err = tocsin(*approve)
+    assert (code, "is intended, not proposed" in err) == (2, True)
+    assert tocsin("rollback", "approve", "i2", "--by", "ada", "--config", config)[0] == 2

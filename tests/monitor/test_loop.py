@@ -26,7 +26,7 @@ from monitor.quarantine import FileQuarantine, InvalidRatio
 from monitor.rollback import RollbackConfig, advanced, consider
 from monitor.silence import Silence
 from monitor.source import Partition, Positions
-from monitor.store import Store
+from monitor.store import Commit, Store
 from monitor.watch import Until, Watch
 from tests.kit.served_model import START, served
 
@@ -186,6 +186,30 @@ def test_a_partition_that_gives_no_events_is_held_and_somebody_is_told(
     kept = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
     assert len(kept) == built.metric("quarantined_total") == built.metric("events_invalid_total", reason="not_json")
     assert [record["offset"] for record in kept] == list(range(50, 50 + len(kept)))
+
+
+def test_a_held_partition_is_over_when_a_later_process_reads_events_from_it(
+    house: Callable[..., House], tmp_path: Path
+) -> None:
+    log = write(tmp_path / "bad.jsonl", [*served(100), *([b"{nonsense"] * 200)])
+    house(log).run()
+    mended = [line.replace(b"{nonsense", b"null") for line in log.read_bytes().splitlines()]
+    write(log, [*mended, *served(100, seed=2, model="other")])
+    again = house(log)
+    assert [incident.problem for incident in again.pipeline.incidents.firing()] == [Problem.INTAKE]
+    again.run()
+    assert again.pipeline.incidents.firing() == []
+    assert [incident.status for incident in again.store.incidents()] == ["resolved"]
+
+
+def test_an_incident_ends_with_the_detectors_that_stood_behind_it(house: Callable[..., House], tmp_path: Path) -> None:
+    log = write(tmp_path / "mail.jsonl", served(3000, flip_from=2000))
+    house(log).run()
+    changed = house(log)
+    states = changed.store.states()
+    changed.store.commit(Commit(forget=[name for name in states if name.startswith(("watch/", "baseline/"))]))
+    changed.run()
+    assert [incident.status for incident in changed.store.incidents()] == ["resolved"]
 
 
 def test_a_few_bad_records_and_tombstones_hold_nothing(house: Callable[..., House], tmp_path: Path) -> None:
