@@ -74,6 +74,8 @@ class Daemon:
 
     def stop(self, number: signal.Signals) -> int:
         assert self.process is not None
+        if number is signal.SIGTERM:  # before it serves, it has nothing to end in order
+            self.wait_until(lambda: self.metric("tocsin_build_info") == 1)
         self.process.send_signal(number)
         return self.process.wait(30)
 
