@@ -1,0 +1,168 @@
+"""What the engine costs without Kafka: by features, sources and models; and what a thousand models weigh."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from river.drift import ADWIN
+
+from alerting.incidents import Incidents
+from detectors.bets import Caution
+from monitor.bank import Bank
+from monitor.baseline import Baseline
+from monitor.columns import FeatureColumns
+from monitor.decode import Decoder
+from monitor.join import Join
+from monitor.kafka_config import KafkaConfig
+from monitor.pipeline import Pipeline
+from monitor.source import Record
+from tests.bench import report, traffic
+from tests.bench.daemon import DETECTION, JOIN, watches
+from tests.bench.report import Row
+
+BATCH = 500
+POLLED = KafkaConfig.model_fields["max_poll_records"].default
+"""Records of one poll, where models are mixed."""
+
+
+class Size(NamedTuple):
+    """How much is measured."""
+
+    rounds: int
+    events: int
+    features: tuple[int, ...]
+    sources: tuple[int, ...]
+    models: tuple[int, ...]
+    weighed: int
+    """Models whose memory is measured."""
+
+
+def run(size: Size) -> Iterator[Row]:
+    """Every row."""
+    began = time.monotonic()
+    yield _weigh(size.weighed)
+    for features in size.features:
+        yield _engine("features", features, size, traffic.baseline(features=features), features=features)
+    for sources in size.sources:
+        yield _engine("sources", sources, size, traffic.baseline(sources=sources), sources=sources)
+    yield from _models(size, traffic.baseline())
+    report.say(f"costs: {time.monotonic() - began:.0f} s")
+
+
+def _engine(what: str, count: int, size: Size, learnt: Baseline, *, features: int = 30, sources: int = 10) -> Row:
+    """Microseconds an event: columns, engine, and a plain loop over ADWINs on the same numbers, in turns."""
+    events = list(traffic.events(size.events, features=features, sources=sources))
+    bank = Bank(learnt, DETECTION.budget, Caution())
+    batches = [
+        [(start + place, event.epoch, event) for place, event in enumerate(events[start : start + BATCH])]
+        for start in range(0, len(events), BATCH)
+    ]
+    values = np.array([list(event.features.values()) for event in events]).tolist()
+    encoded = [bank.columns.features(rows) for rows in batches]
+    no_labels = bank.columns.labels([])
+    detectors = [ADWIN() for _ in range(features)]
+    found: dict[str, list[float]] = {"columns": [], "engine": [], "adwin": []}
+    for number in range(size.rounds):
+        ahead = [dataclasses.replace(columns, index=columns.index + number * size.events) for columns in encoded]
+        found["columns"].append(_micros(lambda: [bank.columns.features(rows) for rows in batches], size.events))
+        found["engine"].append(_micros(partial(_feed, bank, ahead, no_labels), size.events))
+        found["adwin"].append(_micros(partial(_loop, detectors, values), size.events))
+    ratios = [engine / adwin for engine, adwin in zip(found["engine"], found["adwin"], strict=True)]
+    spreads = {name: report.spread(times) for name, times in found.items()}
+    return {"what": what, "count": count, **spreads, "engine_of_adwin": report.spread(ratios)}
+
+
+def _feed(bank: Bank, batches: Sequence[FeatureColumns], no_labels: object) -> None:
+    for columns in batches:
+        for _ in bank.update(columns, no_labels):
+            pass
+
+
+def _loop(detectors: Sequence[ADWIN], rows: Sequence[Sequence[float]]) -> None:
+    for row in rows:
+        for detector, value in zip(detectors, row, strict=True):
+            detector.update(value)
+
+
+def _models(size: Size, learnt: Baseline) -> Iterator[Row]:
+    """The whole path behind the poll, on records in memory; as many models as given take turns at random."""
+    pipelines = {count: _pipeline(learnt, count) for count in size.models}
+    records = {count: traffic.records(traffic.events(size.events * size.rounds, models=count)) for count in size.models}
+    found: dict[int, list[float]] = {count: [] for count in size.models}
+    for number in range(size.rounds):
+        for count in size.models:
+            part = records[count][number * size.events : (number + 1) * size.events]
+            found[count].append(_micros(partial(_process, pipelines[count], part), len(part)))
+    alone = found[size.models[0]]
+    for count, times in found.items():
+        ratios = [one / many for one, many in zip(alone, times, strict=True)]
+        spreads = {"path": report.spread(times), "of_one": report.spread(ratios)}
+        yield {"what": "models", "count": count, **spreads}
+
+
+def _pipeline(learnt: Baseline, models: int) -> Pipeline:
+    baselines = {of.model: of for of in (traffic.of_model(learnt, number) for number in range(models))}
+    pipeline = Pipeline(Decoder(), Join(JOIN.label_ttl, JOIN.max_pending), watches(baselines), Incidents(), _refuse)
+    for model in baselines:
+        pipeline.watch(model)  # made now, not while it is measured
+    return pipeline
+
+
+def _refuse(record: Record, error: Exception) -> None:
+    raise AssertionError(f"record {record.offset} is no event: {error}")
+
+
+def _process(pipeline: Pipeline, records: Sequence[Record]) -> None:
+    for start in range(0, len(records), POLLED):
+        pipeline.process(records[start : start + POLLED])
+
+
+def _weigh(models: int) -> Row:
+    """Memory of so many models, in a process of its own, where nothing that was freed before is used again."""
+    command = [sys.executable, "-m", "tests.bench.memory", str(models)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"what": "memory", "count": models, **json.loads(done.stdout)}
+
+
+def _micros(work: Callable[[], object], events: int) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) / events * 1e6
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """Costs, then memory."""
+    engine = [
+        [
+            f"{row['count']:,} {row['what']}",
+            *(_shown(row[name]) for name in ("columns", "engine", "adwin", "engine_of_adwin")),
+        ]
+        for row in rows
+        if row["what"] in ("features", "sources")
+    ]
+    models = [
+        [f"{row['count']:,}", _shown(row["path"]), _shown(row["of_one"])] for row in rows if row["what"] == "models"
+    ]
+    memory = [
+        [f"{row['count']:,}", f"{row['mebibytes']:,.0f}", f"{row['stored_mebibytes']:,.1f}"]
+        for row in rows
+        if row["what"] == "memory"
+    ]
+    header = ["microseconds an event, batches of 500", "columns", "engine", "ADWIN per feature", "engine / ADWIN"]
+    return "\n\n".join(
+        [
+            report.table(header, engine),
+            report.table(["models, events mixed", "us an event, decode to verdict", "speed of one model's"], models),
+            report.table(["models of 30 features", "MiB in memory", "MiB of state in the store"], memory),
+        ]
+    )
+
+
+def _shown(found: dict[str, float]) -> str:
+    return f"{found['mean']:.2f} ± {found['error'] or 0:.2f}"

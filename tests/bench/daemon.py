@@ -1,0 +1,76 @@
+"""The daemon's own parts, put together without the network: what a turn of its loop costs is what it costs in use."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from alerting.incidents import Incidents
+from detectors.bets import Caution
+from monitor.baseline import Baseline
+from monitor.companions import Companions
+from monitor.config import DetectionConfig, JoinConfig
+from monitor.decode import Decoder
+from monitor.gate import Gate
+from monitor.join import Join
+from monitor.loop import Loop, Reactions
+from monitor.metrics import Metrics
+from monitor.observer import Observer
+from monitor.pipeline import Pipeline
+from monitor.quarantine import FileQuarantine, InvalidRatio, QuarantineConfig
+from monitor.silence import Silence
+from monitor.source import EventSource
+from monitor.store import Store
+from monitor.watch import Until, Watch
+
+DETECTION, JOIN, QUARANTINE = DetectionConfig(), JoinConfig(), QuarantineConfig()
+
+
+class Daemon:
+    """A loop on a source, with the defaults of the configuration, and nobody to send messages to."""
+
+    def __init__(self, source: EventSource, baselines: Mapping[str, Baseline], folder: Path) -> None:
+        """`folder` takes the store and the quarantine."""
+        self.store = Store(folder / "bench.db")
+        metrics = Metrics(CollectorRegistry())
+        gate = Gate(
+            FileQuarantine(
+                folder / QUARANTINE.file.name, max_bytes=QUARANTINE.file_max_bytes, count=QUARANTINE.file_count
+            ),
+            InvalidRatio(QUARANTINE.max_invalid_ratio, QUARANTINE.window, QUARANTINE.min_records),
+            QUARANTINE.max_invalid_ratio,
+            metrics.reading,
+            time.time,
+        )
+        self.pipeline = Pipeline(
+            Decoder(), Join(JOIN.label_ttl, JOIN.max_pending), watches(baselines), Incidents([]), gate.reject
+        )
+        self.loop = Loop(
+            source,
+            self.pipeline,
+            gate,
+            Silence(DETECTION.silence_after, time.time),
+            self.store,
+            Reactions(lambda _transitions, _now: [], lambda _incident, _now: None, lambda: None),
+            Observer(metrics),
+        )
+
+
+def watches(baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
+    """How a pipeline gets the watch of a model, all default streams on."""
+
+    def watch(model: str) -> Watch | None:
+        learnt = baselines.get(model)
+        if learnt is None:
+            return None
+        return Watch(
+            model,
+            budget=DETECTION.budget,
+            baseline=learnt,
+            until=Until(),
+            caution=Caution(),
+            companions=Companions(DETECTION.companions),
+        )
+
+    return watch
