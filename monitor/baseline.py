@@ -4,7 +4,7 @@ Nothing re-learns a baseline silently: an attacker who is slow enough wins again
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,6 @@ import numpy.typing as npt
 from detectors.bets import Reference, dispersion
 from detectors.cells import (
     RESERVED,
-    CategoryCells,
     Cells,
     NumericCells,
     category_cells,
@@ -35,8 +34,6 @@ MAX_GROUPS = 32
 MIN_PREDICTIONS = 50
 EXTRA = "(extra features)"
 """The stream that says whether an event carries features which the reference did not have."""
-
-
 PREDICTION = "(prediction)"
 """The stream of what the model predicts: classes, or numbers."""
 
@@ -139,31 +136,32 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
             f"{model}: {len(predictions)} predictions in the reference, at least {MIN_PREDICTIONS} needed"
         )
     times = np.array([prediction.epoch for prediction in predictions])
-    sources = _frequent(prediction.source for prediction in predictions)
+    sources = _frequent((p.source for p in predictions), MAX_GROUPS)
     groups = {**_time_groups(times), "source": _named([p.source for p in predictions], sources)}
     regression = any(isinstance(p.prediction, float) and not p.prediction.is_integer() for p in predictions)
     outputs: list[Value] = [p.prediction if regression else class_name(p.prediction) for p in predictions]
-    classes = (
-        () if regression else _classes([str(output) for output in outputs] + [class_name(j.label) for j in joined])
-    )
+    named = () if regression else (*map(str, outputs), *(class_name(j.label) for j in joined))
+    classes = tuple(sorted(_frequent((name for name in named if name != OTHER), MAX_CLASSES)))
     features = {name: _feature(values, groups) for name, values in _feature_values(predictions)}
     features[PREDICTION] = _feature(outputs, groups)
     features[EXTRA] = _feature(["no"] * len(predictions), groups)
-    labelers = _frequent(j.labeler for j in joined)
-    return Baseline(
+    labelers = _frequent((j.labeler for j in joined), MAX_GROUPS)
+    learnt = Baseline(
         model=model,
         versions=tuple(sorted({p.version for p in predictions})),
         began=float(times.min()),
         ended=float(times.max()),
         predictions=len(predictions),
         labels=len(joined),
-        features=dict(sorted(features.items())),
+        features=features,
         classes=(*classes, OTHER),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
         residual=_residual(joined, sources, labelers) if regression else None,
         sources=sources,
         labelers=labelers,
     )
+    # As it will be after a restart: the order of keys is the order of columns, and of additions that are rounded.
+    return decode(canonical(learnt))
 
 
 def _feature_values(predictions: Sequence[Prediction]) -> Iterable[tuple[str, list[Value]]]:
@@ -275,32 +273,24 @@ def _named(names: Sequence[str | None], wanted: tuple[str, ...]) -> dict[str, np
     return {name: np.asarray(column == name, dtype=np.bool_) for name in wanted}
 
 
-def _frequent(names: Iterable[str | None]) -> tuple[str, ...]:
+def _frequent(names: Iterable[str | None], most: int) -> tuple[str, ...]:
     seen = Counter(name for name in names if name is not None)
-    return tuple(name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:MAX_GROUPS])
+    return tuple(name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _classes(names: Sequence[str]) -> tuple[str, ...]:
-    ranked = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))[:MAX_CLASSES]
-    return tuple(sorted(name for name, _ in ranked))
-
-
-def describe(baseline: Baseline, clock: Callable[[float], str] | None = None) -> dict[str, object]:
+def describe(baseline: Baseline) -> dict[str, object]:
     """What `tocsin baseline show` prints: sizes and names, no values of events."""
-
-    def stamp(ts: float) -> str:
-        return clock(ts) if clock else datetime.fromtimestamp(ts, tz=UTC).isoformat(timespec="seconds")
-
-    numeric = sum(not isinstance(feature.cells, CategoryCells) for feature in baseline.features.values())
+    served = [feature.cells for name, feature in baseline.features.items() if name not in (EXTRA, PREDICTION)]
+    numeric = sum(isinstance(cells, NumericCells) for cells in served)
     return {
         "model": baseline.model,
         "digest": baseline.digest,
         "versions": list(baseline.versions),
-        "from": stamp(baseline.began),
-        "until": stamp(baseline.ended),
+        "from": datetime.fromtimestamp(baseline.began, tz=UTC).isoformat(timespec="seconds"),
+        "until": datetime.fromtimestamp(baseline.ended, tz=UTC).isoformat(timespec="seconds"),
         "predictions": baseline.predictions,
         "labels": baseline.labels,
-        "features": {"numeric": numeric, "categorical": len(baseline.features) - numeric},
+        "features": {"numeric": numeric, "categorical": len(served) - numeric},
         "classes": [] if baseline.regression else list(baseline.classes[:-1]),
         "sources": len(baseline.sources),
         "labelers": len(baseline.labelers),
