@@ -174,7 +174,7 @@ def test_highest_is_what_alarms_at_the_budget() -> None:
 
 
 def test_while_all_is_well_alarms_are_rarer_than_the_budget_says() -> None:
-    """Over both clocks: at most one alarm in so many events; 12 runs of 2 x 1,500 events at 3,000 allow 7.6 of them to alarm."""
+    """Over both clocks: at most one alarm in so many events; at 3,000 that is 7.6 of 12 runs of 2 x 1,500."""
     alarms = 0
     for seed in range(12):
         bank = Bank(build("mail", *parts(World(seed=100 + seed, predictions=1500))), 3000.0, Caution())
