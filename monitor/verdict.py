@@ -4,7 +4,7 @@ One question after the other: labels or features? one labeler or source, or all?
 without? Benign change must not be called poison, and a verdict may change openly as evidence comes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from alerting.incident import Attribution, Judgement, Onset, Severity, Verdict
 from monitor.findings import Finding, Kind
@@ -101,7 +101,6 @@ def _attribute(
     versions: Mapping[str, float],
     onset: Onset,
 ) -> Attribution:
-    strongest = max(reasons, key=lambda finding: finding.shift)
     pairs = [finding for finding in (*reasons, *findings) if finding.class_to is not None]
     version = None
     if verdict in ATTACKS and verdict is not Verdict.LABEL_TAMPERING:
@@ -109,10 +108,16 @@ def _attribute(
             (name for name, seen in versions.items() if seen <= onset.high), key=versions.__getitem__, default=None
         )
     return Attribution(
-        source=strongest.source,
-        labeler=strongest.labeler,
+        source=_only(reason.source for reason in reasons),
+        labeler=_only(reason.labeler for reason in reasons),
         features=tuple(dict.fromkeys(f.feature for f in reasons if f.feature is not None))[:MAX_FEATURES],
         class_from=pairs[0].class_from if pairs else None,
         class_to=pairs[0].class_to if pairs else None,
         version=version,
     )
+
+
+def _only(names: Iterable[str | None]) -> str | None:
+    """The one that is named; where several are, it is nobody in particular."""
+    named = {name for name in names if name is not None}
+    return named.pop() if len(named) == 1 else None
