@@ -16,7 +16,7 @@ from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.bank import Bank
 from monitor.baseline import Baseline
-from monitor.columns import FeatureColumns
+from monitor.columns import FeatureColumns, LabelColumns
 from monitor.decode import Decoder
 from monitor.join import Join
 from monitor.kafka_config import KafkaConfig
@@ -79,7 +79,7 @@ def _engine(what: str, count: int, size: Size, learnt: Baseline, *, features: in
     return {"what": what, "count": count, **spreads, "engine_of_adwin": report.spread(ratios)}
 
 
-def _feed(bank: Bank, batches: Sequence[FeatureColumns], no_labels: object) -> None:
+def _feed(bank: Bank, batches: Sequence[FeatureColumns], no_labels: LabelColumns) -> None:
     for columns in batches:
         for _ in bank.update(columns, no_labels):
             pass

@@ -1,5 +1,6 @@
 """Detectors whose statistic does not depend on their threshold: run once, cut anywhere."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -58,22 +59,23 @@ def _shift(size: float) -> Increment:
 
 
 def _rate(rate: float) -> Increment:
-    wrong, right = np.log(rate / ERROR_RATE), np.log((1 - rate) / (1 - ERROR_RATE))
-    return lambda values: np.where(values > 0, wrong, right)
+    wrong, right = math.log(rate / ERROR_RATE), math.log((1 - rate) / (1 - ERROR_RATE))
+    return lambda values: right + (wrong - right) * values
 
 
 def _pair(values: Floats) -> Floats:
     """The first two features have become correlated by 0.8."""
     one, other = values[..., :1], values[..., 1:2]
     spread = 1 - 0.8**2
-    return -0.5 * np.log(spread) - (one**2 - 1.6 * one * other + other**2) / (2 * spread) + (one**2 + other**2) / 2
+    together = (one**2 - 1.6 * one * other + other**2) / spread
+    return np.asarray((one**2 + other**2 - together - math.log(spread)) / 2)
 
 
 _INCREMENTS: dict[str, Increment] = {
     "mean +0.25": _shift(0.25),
     "mean +0.5": _shift(0.5),
     "mean +1": _shift(1.0),
-    "variance x1.5": lambda values: values**2 / 2 * (1 - 1 / 1.5) - 0.5 * np.log(1.5),
+    "variance x1.5": lambda values: values**2 / 2 * (1 - 1 / 1.5) - 0.5 * math.log(1.5),
     "correlation 0.8": _pair,
     "to 10 %": _rate(0.10),
     "to 20 %": _rate(0.20),
@@ -89,7 +91,7 @@ def every(events: float, seed: int) -> PathDetector:
     """Alarms at every k-th event, counted from anywhere: after k / 2 events on average."""
 
     def learn(learnt: Floats) -> Start:
-        phases = np.random.default_rng(seed).random(learnt.shape[1]) * events
+        phases = events * np.random.default_rng(seed).random(learnt.shape[1])
         return lambda: _due(phases)
 
     return PathDetector("every k events", learn)
@@ -109,7 +111,6 @@ def _due(phases: Floats) -> Follow:
 
 def at_random(events: float, seed: int) -> PathDetector:
     """Tosses a coin at every event."""
-
     random = np.random.default_rng(seed)
     chance = 1 / events
     return PathDetector(
