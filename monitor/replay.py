@@ -44,7 +44,7 @@ def replay(
     Args:
         source: started here, and read until it is finished.
         config: as the name says.
-        warn: told of every record that is no event, in one line.
+        warn: told of every record that is no event, and of every model that could not be tested, in one line.
         progress: called after each batch.
     """
 
@@ -74,6 +74,11 @@ def replay(
             incidents += transition.change is Change.OPENED
             yield line(transition)
         progress()
+    for model, watched in pipeline.watches.items():
+        if watched.bank is None:
+            warn(f"{model}: the logs end before the reference does; nothing was tested")
+    if config.baseline is not None and not pipeline.watches:
+        warn(f"{config.baseline.model}: the baseline's model has no events in these logs; nothing was tested")
     kinds: Counter[str] = Counter()
     for (_, kind), count in pipeline.take_tally().events.items():
         kinds[kind] += count
