@@ -44,7 +44,7 @@ def connect(make: Callable[..., Any], config: KafkaConfig, **settings: object) -
             for failed in engines:
                 failed.close()
             servers = ", ".join(config.bootstrap_servers)
-            why = reasons if isinstance(error, KafkaTimeoutError) else error
+            why = reasons.told(login=config.security.authenticated) if isinstance(error, KafkaTimeoutError) else error
             raise SourceError(f"cannot reach Kafka at {servers} ({config.security.protocol}): {why}") from error
 
 
@@ -111,10 +111,17 @@ class _Reasons(logging.Handler):
             if isinstance(error, Exception):
                 self._errors[" ".join(str(error).split())] = None
 
-    def __str__(self) -> str:
+    def told(self, *, login: bool) -> str:
+        """The reasons in one line. `login`: whether the client names itself to the broker with a password."""
         # A broker that refuses a connection often just hangs up when it is tried again: that says least.
-        telling = [text for text in self._errors if "disconnected" not in text and "bootstrap" not in text]
-        return "; ".join(telling[-2:] or list(self._errors)[-1:]) or "no answer"
+        hung_up = {text for text in self._errors if "disconnected" in text or "reset by peer" in text}
+        telling = [text for text in self._errors if text not in hung_up and "bootstrap" not in text]
+        if telling:
+            return "; ".join(telling[-2:])
+        if login and hung_up:
+            # The refusal and the hanging up arrive together, and the client drops what it reads with an end of file.
+            return "the broker hung up during the login: wrong user or password?"
+        return next(reversed(self._errors), "no answer")
 
 
 _calming = threading.Lock()
