@@ -31,7 +31,11 @@ class Severity(StrEnum):
 class Status(StrEnum):
     """Where an incident is in its life."""
 
+    PENDING = "pending"
+    """Judged, and not yet for long enough to tell anybody."""
     FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    """Somebody looks after it; it is told again only if it becomes worse."""
     RESOLVED = "resolved"
 
 
@@ -107,6 +111,15 @@ class Incident(msgspec.Struct, frozen=True):
     problem: Problem = Problem.DETECTION
     transitions: int = 0
     """Steps in its life so far."""
+    quiet_since: float | None = None
+    """When its evidence went away, while it is held open to see whether it stays away."""
+    reopened: int = 0
+    """How often it came back after it had resolved."""
+    acknowledged_by: str | None = None
+    resolved_by: str | None = None
+    """Who closed it by hand; None if it ended by itself."""
+    related: tuple[str, ...] = ()
+    """Other incidents with the same cause, told together with this one: `model verdict`."""
 
 
 class Change(StrEnum):
@@ -114,6 +127,11 @@ class Change(StrEnum):
 
     OPENED = "opened"
     UPDATED = "updated"
+    ACKNOWLEDGED = "acknowledged"
+    REOPENED = "reopened"
+    """It had resolved, and came back soon after."""
+    REMINDED = "reminded"
+    """Nothing happened: it still fires, and nobody has acknowledged it."""
     RESOLVED = "resolved"
 
 
@@ -123,8 +141,11 @@ class Transition(msgspec.Struct, frozen=True):
     change: Change
     number: int
     incident: Incident
+    telling: int = 0
+    """Which telling of this step it is, if not the first: reminders, and what was held back at first."""
 
     @property
     def id(self) -> str:
         """A deterministic id, so that a receiver which deduplicates never shows one step twice."""
-        return f"{self.incident.id}-{self.number}"
+        step = f"{self.incident.id}-{self.number}"
+        return f"{step}.{self.telling}" if self.telling else step

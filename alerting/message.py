@@ -43,6 +43,15 @@ _SENTENCES = {
     "Tocsin cannot watch what it does not see.",
 }
 
+_WORDS = {
+    Change.OPENED: "FIRING",
+    Change.UPDATED: "UPDATE",
+    Change.ACKNOWLEDGED: "ACKNOWLEDGED",
+    Change.REOPENED: "FIRING AGAIN",
+    Change.REMINDED: "STILL FIRING",
+    Change.RESOLVED: "RESOLVED",
+}
+
 # The family of evidence whose numbers belong into the sentence; elsewhere simply the strongest.
 _FAMILY = {
     Verdict.LABEL_FLIP: "performance",
@@ -118,7 +127,7 @@ def _name(text: str) -> str:
 
 def _title(transition: Transition) -> str:
     incident = transition.incident
-    word = {Change.OPENED: "FIRING", Change.UPDATED: "UPDATE", Change.RESOLVED: "RESOLVED"}[transition.change]
+    word = _WORDS[transition.change]
     verdict = incident.verdict.value.replace("_", " ")
     return f"{word} {incident.severity}: {verdict}, {_name(incident.model)} {_name(incident.version)}"
 
@@ -178,8 +187,11 @@ def _since(onset: Onset) -> str:
 
 
 def _status(incident: Incident) -> str:
-    if incident.status is Status.FIRING:
-        return f"firing, {incident.severity}, opened {instant(incident.opened_at)}"
+    if incident.status is Status.ACKNOWLEDGED and incident.acknowledged_by:
+        who = _name(incident.acknowledged_by)
+        return f"acknowledged by {who}, {incident.severity}, opened {instant(incident.opened_at)}"
+    if incident.status is not Status.RESOLVED:
+        return f"{incident.status}, {incident.severity}, opened {instant(incident.opened_at)}"
     end = incident.updated_at if incident.resolved_at is None else incident.resolved_at
     return f"resolved {instant(end)}, after {_duration(end - incident.opened_at)}"
 

@@ -130,7 +130,7 @@ def payload(transition: Transition, *, receiver: str, external_url: str | None) 
     alert fire and end; verdict and severity are labels that may change in between.
     """
     incident = transition.incident
-    status = incident.status.value
+    status = "resolved" if incident.status is Status.RESOLVED else "firing"  # the format knows these two
     labels = _labels(incident)
     annotations = _annotations(transition)
     url = external_url or ""
@@ -150,7 +150,7 @@ def payload(transition: Transition, *, receiver: str, external_url: str | None) 
                 "labels": labels,
                 "annotations": annotations,
                 "startsAt": _rfc3339(incident.opened_at),
-                "endsAt": _NEVER if incident.status is Status.FIRING else _rfc3339(_end(incident)),
+                "endsAt": _NEVER if incident.status is not Status.RESOLVED else _rfc3339(_end(incident)),
                 "generatorURL": url,
                 "fingerprint": hashlib.sha256(incident.id.encode("utf-8", "replace")).hexdigest()[:16],
             }

@@ -139,7 +139,8 @@ def line(transition: Transition) -> dict[str, Any]:
     incident = transition.incident
     when = incident.opened_at if transition.change is Change.OPENED else incident.updated_at
     return {
-        "event": transition.change.value,
+        # One that comes back is open again: in the contract that is `opened` with the id that it had.
+        "event": "opened" if transition.change is Change.REOPENED else transition.change.value,
         "incident": incident.id,
         "model": incident.model,
         "version": incident.version,

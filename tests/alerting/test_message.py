@@ -134,3 +134,15 @@ def test_clean_keeps_what_people_write() -> None:
 
 def test_clean_looks_at_a_bounded_part_of_a_text() -> None:
     assert clean("\u200b" * 20 + "x", 5) == "(blank)"
+
+
+@pytest.mark.parametrize("change", Change)
+def test_every_change_has_its_word(change: Change) -> None:
+    title = notice(Transition(change, 2, incident())).title
+    assert title.split(" critical: ")[0].isupper()
+    assert title.endswith("critical: label flip, net-ids 1.2.0")
+
+
+def test_whoever_acknowledged_is_named() -> None:
+    acked = incident(status=Status.ACKNOWLEDGED, acknowledged_by="ada\u202e")
+    assert notice(Transition(Change.ACKNOWLEDGED, 2, acked)).status.startswith("acknowledged by ada, critical, opened ")
