@@ -4,9 +4,11 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -19,7 +21,7 @@ from alerting.incident import Incident
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor import logs
-from monitor.action import Action
+from monitor.action import Action, ActionState
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
@@ -158,7 +160,7 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
             Job("commit", config.store.commit_every, loop.commit_due.set),
             Job("silence", min(config.detection.silence_after / 10, 30.0), loop.silence_due.set),
             Job("prune", 3600.0, lambda: store.prune(time.time() - KEEP_DELIVERED)),
-            Job("outbox", 5.0, lambda: _count_outbox(store, metrics)),
+            Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
         ]
         models = _open_registry(config)
         if models is not None:
@@ -178,7 +180,7 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
         stack.callback(delivery.stop, DRAIN)
         server.start()
         stack.callback(server.stop)
-        scheduler = schedule(jobs)
+        scheduler = schedule(jobs, partial(_count_job, metrics))
         scheduler.start()
         stack.callback(scheduler.shutdown)
         _log.info("started", port=server.port, models=sorted(config.models), topics=list(config.kafka.topics))
@@ -228,6 +230,7 @@ def _until(settings: ModelConfig) -> Until:
 def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
     def observe(attempt: Attempt) -> None:
         metrics.reacting.notifications.at(attempt.receiver, attempt.outcome).inc()
+        metrics.reacting.delivery.at(attempt.receiver).observe(attempt.seconds)
 
     policy = Policy(timeout=config.alerting.timeout)
     return Delivery(store, build_receivers(config.alerting), policy=policy, observe=observe)
@@ -264,9 +267,21 @@ def _executor(config: Config, registry: ModelRegistry, store: Store, metrics: Me
     return RollbackExecutor(registry, store, config.rollback, alias=alias, clock=time.time, on_finish=finished)
 
 
-def _count_outbox(store: Store, metrics: Metrics) -> None:
-    counts = {place: float(count) for place, count in store.outbox_counts().items()}
-    metrics.reacting.outbox.set_all({tuple(place): count for place, count in counts.items()})
+def _count_reactions(store: Store, metrics: Metrics) -> None:
+    """Show what the store knows of messages and rollbacks, whichever process wrote it."""
+    reacting, actions = metrics.reacting, store.actions()
+    reacting.outbox.set_all({place: float(count) for place, count in store.outbox_counts().items()})
+    reacting.oldest_message.set_all({(receiver,): ts for receiver, ts in store.oldest_pending().items()})
+    reacting.actions.set_all(Counter((action.model, action.state.value) for action in actions))
+    done = sorted((a for a in actions if a.state is ActionState.DONE), key=attrgetter("updated_at"))
+    reacting.last_rollback.set_all({(action.model,): action.updated_at for action in done})
+
+
+def _count_job(metrics: Metrics, name: str, well: bool) -> None:
+    if well:
+        metrics.running.job_done.at(name).set_to_current_time()
+    else:
+        metrics.running.job_failed.at(name).inc()
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -99,6 +99,7 @@ class Loop:
 
         A source asks again whenever partitions are assigned anew; what is in memory is ahead of what is committed.
         """
+        self._observer.assigned()
         known = {**self._committed, **self._pipeline.offsets}
         return {partition: known[partition] for partition in partitions if partition in known}
 

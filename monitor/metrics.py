@@ -1,146 +1,28 @@
 """Every metric that Tocsin exports, in one place; the help texts are the documentation.
 
 Names follow the Prometheus conventions: prefix `tocsin_`, base units, `_total` on counters, timestamps instead of
-ages. Label values come partly out of events, so every family is capped: what is over the cap goes to the series
-`__other__` and is counted. A child is looked up by a plain dictionary, once for each batch, not for each event.
+ages. The `process_*` metrics are those of the Prometheus client. What is shown where is in `grafana/`.
 """
 
 import platform
-import threading
-from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
-M = TypeVar("M", bound=MetricWrapperBase)
-Labels = TypeVar("Labels", bound=tuple[str, ...])
+from monitor.series import BatchHistogram, Maker
 
-OTHER = "__other__"
-MAX_SERIES = 500
+MAX_SERIES = 10_000
+"""Label sets that each metric may have: ten for each of a thousand models."""
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _DELAYS = (1.0, 10.0, _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, _DAY, 2 * _DAY, 4 * _DAY, 7 * _DAY, 30 * _DAY)
 _DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Family(Generic[M]):
-    """One metric and its series by label values: each made once, kept, and no more than the cap."""
-
-    def __init__(self, metric: M, labels: int, cap: int, dropped: Counter) -> None:
-        self._metric = metric
-        self._other = (OTHER,) * labels
-        self._cap = cap
-        self._dropped = dropped
-        self._children: dict[tuple[str, ...], M] = {}
-        self._lock = threading.Lock()
-
-    def at(self, *values: str) -> M:
-        """The series with these label values, in the order of the metric's labels."""
-        child = self._children.get(values)
-        return self._admit(values) if child is None else child
-
-    def forget(self, values: Iterable[tuple[str, ...]]) -> None:
-        """Remove these series, which makes room for others."""
-        with self._lock:
-            for gone in values:
-                if self._children.pop(gone, None) is not None:
-                    self._metric.remove(*map(_printable, gone))
-
-    def known(self) -> list[tuple[str, ...]]:
-        """Label values of the series there are, `__other__` aside."""
-        with self._lock:
-            return list(self._children)
-
-    def _admit(self, values: tuple[str, ...]) -> M:
-        with self._lock:
-            if values not in self._children and len(self._children) >= self._cap:
-                self._dropped.inc()
-                return self._metric.labels(*self._other)
-            return self._children.setdefault(values, self._metric.labels(*map(_printable, values)))
-
-
-class GaugeFamily(Family[Gauge]):
-    """Gauges that are known as a whole."""
-
-    def set_all(self, values: Mapping[Labels, float]) -> None:
-        """Show exactly these series; one that is not named any more disappears."""
-        self.forget(labels for labels in self.known() if labels not in values)
-        for labels, value in values.items():
-            self.at(*labels).set(value)
-
-    def show(self, first: str, *rest: str) -> None:
-        """Of the series that begin with `first`, show this one only, with the value 1: for `_info` metrics."""
-        self.forget(labels for labels in self.known() if labels[0] == first and labels[1:] != rest)
-        self.at(first, *rest).set(1)
-
-
-class BatchHistogram:
-    """A histogram without labels that takes a whole array at once; a collector of its own."""
-
-    def __init__(self, registry: CollectorRegistry, name: str, documentation: str, bounds: Sequence[float]) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._bounds = np.asarray(bounds)
-        self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
-        self._sum = 0.0
-        self._lock = threading.Lock()
-        registry.register(self)
-
-    def observe(self, values: ArrayLike) -> None:
-        """Count every value; one that is not finite has no place in a histogram and is left out."""
-        array = np.asarray(values, dtype=np.float64)
-        array = array[np.isfinite(array)]
-        places = np.searchsorted(self._bounds, array, side="left")
-        counts = np.bincount(places, minlength=len(self._counts))
-        with self._lock:
-            self._counts += counts
-            self._sum += float(array.sum())
-
-    def describe(self) -> Iterable[Metric]:
-        """What the registry asks for when this is registered, to see that the name is free."""
-        return self.collect()
-
-    def collect(self) -> Iterable[Metric]:
-        """What the registry asks for at every scrape."""
-        with self._lock:
-            cumulative, total = np.cumsum(self._counts).tolist(), self._sum
-        bounds = [*map(str, self._bounds.tolist()), "+Inf"]
-        yield HistogramMetricFamily(
-            self._name, self._documentation, buckets=list(zip(bounds, cumulative, strict=True)), sum_value=total
-        )
-
-
-class _Maker:
-    """Makes families that share a registry, a cap and the counter of what went over it."""
-
-    def __init__(self, registry: CollectorRegistry, cap: int) -> None:
-        self.registry = registry
-        self._cap = cap
-        self._dropped = Counter(
-            "tocsin_series_dropped_total",
-            f"Updates that went to the series {OTHER} because their metric had its maximum of label sets.",
-            ["metric"],
-            registry=registry,
-        )
-
-    def counter(self, name: str, documentation: str, *labels: str) -> Family[Counter]:
-        metric = Counter(f"tocsin_{name}", documentation, labels, registry=self.registry)
-        return Family(metric, len(labels), self._cap, self._dropped.labels(f"tocsin_{name}"))
-
-    def gauge(self, name: str, documentation: str, *labels: str) -> GaugeFamily:
-        metric = Gauge(f"tocsin_{name}", documentation, labels, registry=self.registry)
-        return GaugeFamily(metric, len(labels), self._cap, self._dropped.labels(f"tocsin_{name}"))
-
-
 class Reading:
     """Records in."""
 
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, make: Maker) -> None:
         self.polled = Counter(
             "tocsin_records_polled_total", "Records read from the source, valid or not.", registry=make.registry
         )
@@ -153,6 +35,11 @@ class Reading:
         )
         self.lag = make.gauge(
             "consumer_lag_records", "Records not read yet, of each partition assigned here.", "topic", "partition"
+        )
+        self.assignments = Counter(
+            "tocsin_partition_assignments_total",
+            "Times that partitions were assigned: once at the start, and again after every rebalance.",
+            registry=make.registry,
         )
         self.held = make.gauge(
             "partition_held",
@@ -168,7 +55,7 @@ class Reading:
 class Joining:
     """Predictions and the labels that come later."""
 
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, make: Maker) -> None:
         self.joined = make.counter("labels_joined_total", "Labels that found their prediction, by model.", "model")
         self.unmatched = make.counter(
             "labels_unmatched_total", "Labels and predictions that took part in no join, by reason.", "reason"
@@ -187,15 +74,27 @@ class Joining:
 class Detection:
     """What is watched, against what."""
 
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, make: Maker) -> None:
         self.statistic = make.gauge(
             "statistic",
             "Evidence for a change in a family of streams; an incident opens when it reaches tocsin_threshold.",
             "model",
             "family",
         )
+        self.evidence = make.gauge(
+            "evidence",
+            "Evidence against the loudest sources, labelers, classes and features of a model, from a thousandth of"
+            " tocsin_threshold on.",
+            "model",
+            "kind",
+            "name",
+        )
         self.threshold = make.gauge(
             "threshold", "The false-alarm budget: events per false incident while all is well.", "model"
+        )
+        self.models = make.gauge("models", "Models, by state: learning their baseline, or watched.", "state")
+        self.learnt = make.gauge(
+            "reference_events", "Events taken so far for a baseline that is still being learnt.", "model"
         )
         self.streams = make.gauge("streams", "Score streams that are watched, by model.", "model")
         self.invalid_values = make.counter(
@@ -218,8 +117,17 @@ class Detection:
 class Reacting:
     """Incidents, messages and rollbacks."""
 
-    def __init__(self, make: _Maker) -> None:
-        self.open = make.gauge("incidents_open", "Incidents that are firing now.", "model", "verdict")
+    def __init__(self, make: Maker) -> None:
+        self.open = make.gauge("incidents_open", "Incidents that are firing now.", "model", "verdict", "severity")
+        self.opened_at = make.gauge(
+            "incident_opened_timestamp_seconds",
+            "Event time at which each incident that is firing now was opened, in epoch seconds.",
+            "incident",
+            "model",
+            "version",
+            "verdict",
+            "severity",
+        )
         self.opened = make.counter("incidents_total", "Incidents opened, by their first verdict.", "model", "verdict")
         self.transitions = make.counter(
             "transitions_total", "Steps of incidents: opened, updated, resolved.", "model", "verdict", "change"
@@ -230,13 +138,27 @@ class Reacting:
         self.outbox = make.gauge(
             "outbox_messages", "Messages in the store, by state (pending, delivered, dead).", "receiver", "state"
         )
+        self.oldest_message = make.gauge(
+            "outbox_oldest_timestamp_seconds",
+            "When the oldest message that still waits was written, in epoch seconds, by receiver.",
+            "receiver",
+        )
+        self.delivery = make.histogram(
+            "delivery_seconds", "Time of one attempt to deliver a message.", _DURATIONS, "receiver"
+        )
         self.rollbacks = make.counter("rollbacks_total", "States that rollbacks have come to.", "model", "state")
+        self.actions = make.gauge(
+            "rollback_actions", "Rollbacks that incidents asked for, by the state they are in.", "model", "state"
+        )
+        self.last_rollback = make.gauge(
+            "last_rollback_timestamp_seconds", "When an alias was last moved back, in epoch seconds.", "model"
+        )
 
 
 class Running:
     """The process itself."""
 
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, make: Maker) -> None:
         self.commit_timestamp = Gauge(
             "tocsin_state_commit_timestamp_seconds", "When state was last committed.", registry=make.registry
         )
@@ -249,6 +171,11 @@ class Running:
             registry=make.registry,
             buckets=_DURATIONS,
         )
+        self.job_done = make.gauge(
+            "job_success_timestamp_seconds", "When a periodic job last ended well, in epoch seconds.", "job"
+        )
+        self.job_failed = make.counter("job_failures_total", "Runs of a periodic job that failed.", "job")
+        ProcessCollector(registry=make.registry)
         build = make.gauge("build_info", "1 for the version of Tocsin, and of Python under it.", "version", "python")
         build.show(version("tocsin"), platform.python_version())
 
@@ -263,14 +190,9 @@ class Metrics:
         """Register every metric; `max_series` is the cap of label sets of each."""
         # For the whole process: the library's `_created` series would double the size of every scrape.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
-        make = _Maker(registry, max_series)
+        make = Maker(registry, max_series)
         self.reading = Reading(make)
         self.joining = Joining(make)
         self.detection = Detection(make)
         self.reacting = Reacting(make)
         self.running = Running(make)
-
-
-def _printable(value: str) -> str:
-    """A lone surrogate would make the whole scrape fail."""
-    return value.encode("utf-8", "replace").decode()

@@ -1,12 +1,14 @@
 """What the loop shows in /metrics: counters once a turn, gauges once a commit."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from alerting.incident import Change, Transition
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.source import EventSource
+from monitor.standing import loudest
 from monitor.watch import Watch
 
 
@@ -18,6 +20,10 @@ class Observer:
         self._metrics = metrics
         self._clock = clock
         self._invalid: dict[str, int] = {}
+
+    def assigned(self) -> None:
+        """Partitions have been assigned."""
+        self._metrics.reading.assignments.inc()
 
     def turned(self, records: int, seconds: float, pipeline: Pipeline) -> None:
         """A turn of the loop has worked through `records` in `seconds`."""
@@ -47,11 +53,11 @@ class Observer:
             reacting.transitions.at(incident.model, incident.verdict, transition.change).inc()
             if transition.change is Change.OPENED:
                 reacting.opened.at(incident.model, incident.verdict).inc()
-        firing: dict[tuple[str, ...], float] = {}
-        for incident in pipeline.incidents.firing():
-            place = (incident.model, incident.verdict.value)
-            firing[place] = firing.get(place, 0.0) + 1.0
-        reacting.open.set_all(firing)
+        firing = pipeline.incidents.firing()
+        reacting.open.set_all(Counter((i.model, i.verdict.value, i.severity.value) for i in firing))
+        reacting.opened_at.set_all(
+            {(i.id, i.model, i.version, i.verdict.value, i.severity.value): i.opened_at for i in firing}
+        )
 
     def committed(self, models: Iterable[str], pipeline: Pipeline, source: EventSource, seconds: float) -> None:
         """A commit took `seconds`; `models` had changed."""
@@ -63,6 +69,9 @@ class Observer:
         self._metrics.reading.lag.set_all(lag)
         for model in models:
             self._show(pipeline.watches[model])
+        learning = sum(watch.bank is None for watch in pipeline.watches.values())
+        watched = len(pipeline.watches) - learning
+        self._metrics.detection.models.set_all({("learning",): float(learning), ("watched",): float(watched)})
 
     def _show(self, watch: Watch) -> None:
         detection = self._metrics.detection
@@ -74,6 +83,7 @@ class Observer:
         for (detector, signal), count in watch.companions.detections.items():
             detection.companions.at(model, detector, signal).inc(count)
         watch.companions.detections.clear()
+        detection.learnt.set_group(model, {} if watch.bank else {(): float(watch.learnt)})
         if watch.bank is None:
             return
         baseline = watch.bank.baseline
@@ -84,3 +94,4 @@ class Observer:
         detection.served_version.show(model, watch.version_at(watch.events))
         for family, level in watch.bank.highest().items():
             detection.statistic.at(model, family).set(level)
+        detection.evidence.set_group(model, loudest(watch.bank))

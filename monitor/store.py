@@ -180,6 +180,11 @@ class Store:
         by = MESSAGES.c.receiver, MESSAGES.c.state
         return {(row[0], row[1]): row[2] for row in self._read(select(*by, func.count()).group_by(*by))}
 
+    def oldest_pending(self) -> dict[str, float]:
+        """When the oldest message that is still to be delivered was written, epoch seconds, by receiver."""
+        waiting = select(MESSAGES.c.receiver, func.min(MESSAGES.c.created_at)).where(MESSAGES.c.state == "pending")
+        return {row[0]: row[1] for row in self._read(waiting.group_by(MESSAGES.c.receiver))}
+
     def prune(self, before: float) -> int:
         """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went."""
         old = delete(MESSAGES).where(MESSAGES.c.state == "delivered", MESSAGES.c.finished_at < before)

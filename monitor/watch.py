@@ -116,6 +116,11 @@ class Watch:
         """Whether any stream alarms now."""
         return self.bank is not None and bool(self.bank.alarming())
 
+    @property
+    def learnt(self) -> int:
+        """Events taken so far for a baseline that is still being learnt; 0 once there is one."""
+        return len(self._predictions) + len(self._labels)
+
     def version_at(self, index: int) -> str:
         """The version that had appeared last when event `index` was read."""
         seen = [seen.version for seen in self._versions if seen.index <= index]
@@ -212,7 +217,7 @@ class Watch:
         return self.events - 1
 
     def _complete(self, ts: float) -> bool:
-        learnt = len(self._predictions) + len(self._labels)
+        learnt = self.learnt
         if len(self._predictions) < MIN_PREDICTIONS or learnt >= MAX_REFERENCE:
             return learnt >= MAX_REFERENCE
         return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)

@@ -89,7 +89,7 @@ def test_every_metric_in_a_document_is_made(document: str) -> None:
     assert set(re.findall(r"\btocsin_[a-z_]*[a-z]\b", text(document))) <= made
 
 
-def test_metrics_are_made_in_one_file() -> None:
+def test_metrics_are_made_in_one_place() -> None:
     makers = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
     found = [
         path.relative_to(ROOT).as_posix()
@@ -98,7 +98,7 @@ def test_metrics_are_made_in_one_file() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("prometheus_client")
         if makers & {name.name for name in node.names}
     ]
-    assert found == ["monitor/metrics.py"]
+    assert set(found) == {"monitor/metrics.py", "monitor/series.py"}
 
 
 SOURCES = [path.name.removesuffix("_source.py") for path in (ROOT / "monitor").glob("?*_source.py")]

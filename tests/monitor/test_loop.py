@@ -79,7 +79,7 @@ class House:
         self.loop.run(threading.Event(), lambda: None)
         return notes
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         return self.registry.get_sample_value(f"tocsin_{name}", labels) or 0.0
 
     def close(self) -> None:
@@ -117,7 +117,12 @@ def test_what_a_run_decides_is_committed_together(house: Callable[..., House], t
     (action,) = built.store.actions()
     assert (action.incident, action.from_version, action.state) == (incident.id, "2", ActionState.REQUESTED)
     assert built.woken == 1
-    assert built.metric("incidents_open", model="mail", verdict="label_flip") == 1
+    assert built.metric("incidents_open", model="mail", verdict="label_flip", severity="critical") == 1
+    opened = {"incident": incident.id, "model": "mail", "version": "2", "verdict": "label_flip", "severity": "critical"}
+    assert built.metric("incident_opened_timestamp_seconds", **opened) == incident.opened_at
+    assert built.metric("evidence", model="mail", kind="class", name="spam") >= 1e4
+    assert built.metric("models", state="watched") == 1
+    assert built.metric("partition_assignments_total") == 1
     assert built.metric("records_polled_total") == built.pipeline.read
 
 

@@ -219,6 +219,7 @@ def test_messages_of_an_incident_wait_for_each_other_and_nobody_else_does(store:
     store.delivered(again, now=300.0)
     store.dead(other, now=300.0, error="gone")
     assert store.due(now=300.0, limit=10) == [second]
+    assert store.oldest_pending() == {"slack": second.created_at}
     assert store.outbox_counts() == {("slack", "delivered"): 1, ("slack", "dead"): 1, ("slack", "pending"): 1}
 
 
@@ -228,6 +229,7 @@ def test_a_delivered_message_stays_delivered(store: Store) -> None:
     store.retry(message(), at=102.0, error="late")
     store.dead(message(), now=103.0, error="late")
     assert store.outbox_counts() == {("slack", "delivered"): 1}
+    assert store.oldest_pending() == {}
     assert store.due(now=1e12, limit=10) == []
 
 
