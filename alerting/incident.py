@@ -118,6 +118,8 @@ class Incident(msgspec.Struct, frozen=True):
     acknowledged_by: str | None = None
     resolved_by: str | None = None
     """Who closed it by hand; None if it ended by itself."""
+    rolled_back_to: str | None = None
+    """The version that serves again, once the alias has been moved."""
     related: tuple[str, ...] = ()
     """Other incidents with the same cause, told together with this one: `model verdict`."""
 
@@ -127,6 +129,8 @@ class Change(StrEnum):
 
     OPENED = "opened"
     UPDATED = "updated"
+    ACTED = "acted"
+    """Tocsin did or proposed something about it; `action` says what."""
     ACKNOWLEDGED = "acknowledged"
     REOPENED = "reopened"
     """It had resolved, and came back soon after."""

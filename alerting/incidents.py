@@ -67,11 +67,15 @@ class Incidents:
             return None
         return self._step(Change.UPDATED, updated)
 
-    def act(self, incident: str, action: str) -> Transition | None:
-        """Record in the open incident with this id what Tocsin did or proposes; None if it is closed or knows it."""
+    def act(self, incident: str, action: str, *, rolled_back_to: str | None = None) -> Transition | None:
+        """Record in the open incident with this id what Tocsin did or proposes; None if it is closed or knows it.
+
+        `rolled_back_to` is the version that serves again, if the alias was moved.
+        """
         for current in self._open.values():
             if current.id == incident and current.action != action:
-                return self._step(Change.UPDATED, msgspec.structs.replace(current, action=action))
+                acted = msgspec.structs.replace(current, action=action, rolled_back_to=rolled_back_to)
+                return self._step(Change.ACTED, acted)
         return None
 
     def _resolve(self, current: Incident, ts: float) -> Transition:

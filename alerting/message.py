@@ -46,6 +46,7 @@ _SENTENCES = {
 _WORDS = {
     Change.OPENED: "FIRING",
     Change.UPDATED: "UPDATE",
+    Change.ACTED: "UPDATE",
     Change.ACKNOWLEDGED: "ACKNOWLEDGED",
     Change.REOPENED: "FIRING AGAIN",
     Change.REMINDED: "STILL FIRING",

@@ -9,7 +9,7 @@ import structlog
 
 from alerting.incident import Incident, Problem, Transition
 from alerting.outbox import Message
-from monitor.action import OPEN_STATES, Action
+from monitor.action import OPEN_STATES, Action, ActionState
 from monitor.gate import Gate
 from monitor.observer import Observer
 from monitor.pipeline import Pipeline
@@ -179,7 +179,11 @@ class Loop:
         if not open_ids:
             return []
         found = [
-            self._pipeline.incidents.act(action.incident, action.reason)
+            self._pipeline.incidents.act(
+                action.incident,
+                action.reason,
+                rolled_back_to=action.to_version if action.state is ActionState.DONE else None,
+            )
             for action in self._store.actions()
             if action.incident in open_ids and action.state not in OPEN_STATES
         ]

@@ -129,7 +129,7 @@ class IncidentsMachine(RuleBasedStateMachine):
             assert [step.number for step in steps] == list(range(1, len(steps) + 1))
             assert [step.incident.transitions for step in steps] == [step.number for step in steps]
             assert steps[0].change is Change.OPENED
-            assert all(step.change is Change.UPDATED for step in steps[1:-1])
+            assert all(step.change in {Change.UPDATED, Change.ACTED} for step in steps[1:-1])
             assert len({step.id for step in steps}) == len(steps)
 
     @invariant()
