@@ -98,13 +98,13 @@ def stored(path: Path) -> Iterator[tuple[Config, Store]]:
         ConfigError: the configuration, or the store, cannot be used.
     """
     config = load_config(path, os.environ)
-    if not config.store.path.exists():
+    if config.store.url is None and not config.store.path.exists():
         raise ConfigError((Problem(f"{path}: store.path", f"there is no store at {config.store.path} yet"),))
     try:
-        with closing(Store(config.store.path)) as store:
+        with closing(Store(config.store.location)) as store:
             yield config, store
     except StoreError as error:
-        raise ConfigError((Problem(f"{path}: store.path", str(error)),)) from error
+        raise ConfigError((Problem(f"{path}: store", str(error)),)) from error
 
 
 def run(path: Path) -> int:
@@ -129,7 +129,7 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     with ExitStack() as stack:
-        store = Store(config.store.path)
+        store = Store(config.store.location)
         stack.callback(store.close)
         stack.callback(source.close)
         quarantine = open_quarantine(config.quarantine, partial(KafkaPublisher, config.kafka))
@@ -159,7 +159,7 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
         jobs = [
             Job("commit", config.store.commit_every, loop.commit_due.set),
             Job("silence", min(config.detection.silence_after / 10, 30.0), loop.silence_due.set),
-            Job("prune", 3600.0, lambda: store.prune(time.time() - KEEP_DELIVERED)),
+            Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
             Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
         ]
         models = _open_registry(config)
@@ -233,7 +233,7 @@ def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
         metrics.reacting.delivery.at(attempt.receiver).observe(attempt.seconds)
 
     policy = Policy(timeout=config.alerting.timeout)
-    return Delivery(store, build_receivers(config.alerting), policy=policy, observe=observe)
+    return Delivery(store.outbox, build_receivers(config.alerting), policy=policy, observe=observe)
 
 
 def _rollback_policy(config: Config) -> Callable[[Incident, float], Action | None]:
@@ -264,14 +264,14 @@ def _executor(config: Config, registry: ModelRegistry, store: Store, metrics: Me
         metrics.reacting.rollbacks.at(action.model, action.state).inc()
 
     alias = config.registry.alias if config.registry is not None else ""
-    return RollbackExecutor(registry, store, config.rollback, alias=alias, clock=time.time, on_finish=finished)
+    return RollbackExecutor(registry, store.actions, config.rollback, alias=alias, clock=time.time, on_finish=finished)
 
 
 def _count_reactions(store: Store, metrics: Metrics) -> None:
     """Show what the store knows of messages and rollbacks, whichever process wrote it."""
-    reacting, actions = metrics.reacting, store.actions()
-    reacting.outbox.set_all({place: float(count) for place, count in store.outbox_counts().items()})
-    reacting.oldest_message.set_all({(receiver,): ts for receiver, ts in store.oldest_pending().items()})
+    reacting, actions = metrics.reacting, store.actions.all()
+    reacting.outbox.set_all({place: float(count) for place, count in store.outbox.counts().items()})
+    reacting.oldest_message.set_all({(receiver,): ts for receiver, ts in store.outbox.oldest_pending().items()})
     reacting.actions.set_all(Counter((action.model, action.state.value) for action in actions))
     done = sorted((a for a in actions if a.state is ActionState.DONE), key=attrgetter("updated_at"))
     reacting.last_rollback.set_all({(action.model,): action.updated_at for action in done})

@@ -149,7 +149,7 @@ def rollback_status(config: ConfigOption, output: OutputOption = Output.TEXT) ->
     from monitor import app as daemon  # noqa: PLC0415 - see `run`
 
     with _config_errors(output), daemon.stored(config) as (_, store):
-        for action in store.actions():
+        for action in store.actions.all():
             moved = f"{action.from_version} -> {action.to_version or '?'}"
             text = f"{action.incident}  {action.model} {moved}  {action.state}  {action.reason}"
             _print(msgspec.to_builtins(action), text, output)
@@ -166,14 +166,14 @@ def rollback_approve(
     from monitor.rollback import approve  # noqa: PLC0415 - see `run`
 
     with _config_errors(Output.TEXT), daemon.stored(config) as (settings, store):
-        found = [action for action in store.actions() if action.incident == incident]
+        found = [action for action in store.actions.all() if action.incident == incident]
         if not found:
             _fail(f"no rollback was asked for by incident {incident}")
         try:
             action = approve(found[0], by=by, config=settings.rollback, now=time.time())
         except ValueError as error:
             _fail(str(error))
-        store.save(action)
+        store.actions.save(action)
         typer.echo(action.reason)
 
 

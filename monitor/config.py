@@ -38,8 +38,21 @@ class StoreConfig(Section):
 
     path: Path = Path("tocsin.db")
     """The SQLite file. Its folder must exist, and be writable."""
+    url: Secret | None = None
+    """Instead of it: a PostgreSQL, as `postgresql://user:password@host:5432/database`."""
     commit_every: Seconds = 2.0
     """How often everything is written. A crash repeats at most this much work, and loses nothing."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.url is not None and "path" in self.model_fields_set:
+            raise ValueError("give `path` or `url`, not both")
+        return self
+
+    @property
+    def location(self) -> str | Path:
+        """Where the store is, as `Store` wants it; it may hold a password."""
+        return self.path if self.url is None else self.url.reveal()
 
 
 class Reference(Section):

@@ -184,7 +184,7 @@ class Loop:
                 action.reason,
                 rolled_back_to=action.to_version if action.state is ActionState.DONE else None,
             )
-            for action in self._store.actions()
+            for action in self._store.actions.all()
             if action.incident in open_ids and action.state not in OPEN_STATES
         ]
         return [transition for transition in found if transition is not None]

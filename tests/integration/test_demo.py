@@ -125,7 +125,7 @@ def test_the_whole_story_is_true_and_leaves_nothing_running(tmp_path: Path, demo
     # What it told while it went on is compared with what Tocsin has written down.
     store = Store(demo.folder / "tocsin.db")
     (kept,) = store.incidents()
-    (action,) = store.actions()
+    (action,) = store.actions.all()
     store.close()
     assert kept.version == "2"
     assert kept.severity is Severity.CRITICAL

@@ -189,14 +189,16 @@ def test_a_proposed_rollback_is_seen_and_approved_once(tmp_path: Path) -> None:
         reason="Proposes it.",
     )
     with closing(Store(path)) as store:
-        store.save(proposed)
+        store.actions.save(proposed)
     code, out, _ = tocsin("rollback", "status", "--config", config, "--output", "json")
     assert (code, json.loads(out)["state"]) == (0, "proposed")
     approve = ["rollback", "approve", "i1", "--by", "ada", "--config", config]
     code, out, _ = tocsin(*approve)
     assert (code, "Approved by ada" in out) == (0, True)
     with closing(Store(path)) as store:
-        assert [(action.state, action.to_version) for action in store.unfinished()] == [(ActionState.INTENDED, "1")]
+        assert [(action.state, action.to_version) for action in store.actions.unfinished()] == [
+            (ActionState.INTENDED, "1")
+        ]
     code, _, err = tocsin(*approve)
     assert (code, "is intended, not proposed" in err) == (2, True)
     assert tocsin("rollback", "approve", "i2", "--by", "ada", "--config", config)[0] == 2

@@ -338,7 +338,7 @@ def test_the_example_loads_with_everything_in_it_and_shows_the_true_defaults(rea
     assert yaml.safe_load(text).keys() == Config.model_fields.keys()
     for section in ("detection", "join", "quarantine", "store", "server", "log"):
         assert getattr(config, section) == getattr(default, section)
-    for section in ("detection", "join", "store", "server", "log"):
+    for section in ("detection", "join", "server", "log"):
         assert getattr(config, section).model_fields_set == type(getattr(config, section)).model_fields.keys()
 
 
@@ -387,3 +387,12 @@ def test_places_read_as_people_write_them() -> None:
     assert dotted(("models", "net.ids", "reference")) == 'models["net.ids"].reference'
     assert dotted(("models", 'a "b"\n')) == 'models["a \\"b\\"\\n"]'
     assert dotted(()) == ""
+
+
+def test_a_store_is_a_file_or_a_database(read: Load) -> None:
+    url = "postgresql://tocsin:canary@db/tocsin"
+    assert read(f'{MINIMAL}store: {{url: {{value: "{url}"}}}}\n').store.location == url
+    assert read(MINIMAL).store.location == Path("tocsin.db")
+    with pytest.raises(ConfigError, match="give `path` or `url`, not both") as caught:
+        read(f'{MINIMAL}store: {{path: x.db, url: {{value: "{url}"}}}}\n')
+    assert "canary" not in str(caught.value)

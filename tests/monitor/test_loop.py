@@ -113,8 +113,8 @@ def test_what_a_run_decides_is_committed_together(house: Callable[..., House], t
     (incident,) = built.store.incidents()
     assert incident.verdict is Verdict.LABEL_FLIP
     assert built.store.offsets() == {Partition(str(log), 0): built.pipeline.read}
-    assert [message.id for message in built.store.due(built.now, 10)] == [f"{incident.id}-1-hook"]
-    (action,) = built.store.actions()
+    assert [message.id for message in built.store.outbox.due(built.now, 10)] == [f"{incident.id}-1-hook"]
+    (action,) = built.store.actions.all()
     assert (action.incident, action.from_version, action.state) == (incident.id, "2", ActionState.REQUESTED)
     assert built.woken == 1
     assert built.metric("incidents_open", model="mail", verdict="label_flip", severity="critical") == 1
@@ -168,8 +168,8 @@ def test_when_partitions_are_assigned_anew_reading_goes_on_where_it_was(
 def test_what_the_executor_did_becomes_a_step_of_the_incident(house: Callable[..., House], tmp_path: Path) -> None:
     built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
     built.run()
-    (action,) = built.store.actions()
-    built.store.save(advanced(action, ActionState.DONE, "Rolled it back.", built.now))
+    (action,) = built.store.actions.all()
+    built.store.actions.save(advanced(action, ActionState.DONE, "Rolled it back.", built.now))
     built.loop.commit([])
     built.loop.commit([])
     (incident,) = built.store.incidents()
@@ -240,7 +240,7 @@ def test_a_model_that_goes_silent_is_reported_and_resolved_when_it_speaks(
     built.loop.commit_due.set()
     built.loop.turn()
     assert [(i.verdict, i.problem) for i in built.pipeline.incidents.firing()] == [(Verdict.SILENCE, Problem.SILENCE)]
-    assert [message.transition.change for message in built.store.due(built.now, 10)] == [Change.OPENED]
+    assert [message.transition.change for message in built.store.outbox.due(built.now, 10)] == [Change.OPENED]
     again = house(write(tmp_path / "more.jsonl", served(50, model="mail", seed=9)))
     again.now = built.now
     again.loop.start()
@@ -256,4 +256,4 @@ def test_a_rollback_is_asked_for_once(house: Callable[..., House], tmp_path: Pat
     (incident,) = built.store.incidents()
     assert consider(incident, RollbackConfig(), built.now) is not None
     built.loop.commit([Transition(Change.UPDATED, 2, incident)])
-    assert len(built.store.actions()) == 1
+    assert len(built.store.actions.all()) == 1

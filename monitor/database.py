@@ -1,0 +1,194 @@
+"""A database to keep things in, SQLite or PostgreSQL: connections, transactions, and what can go wrong with them.
+
+What differs between the two is here, and nowhere else: how a connection is made, how a transaction begins, and how an
+upsert is spelt.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from sqlalchemy import URL, Connection, Engine, Executable, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+
+T = TypeVar("T")
+
+LOCK_WAIT = 30.0
+"""Seconds that a writer waits for another one before it gives up."""
+
+_SESSION = {
+    "synchronous_commit": "on",  # what has been committed is on disk, whatever the server's default is
+    "lock_timeout": f"{LOCK_WAIT:.0f}s",
+    "statement_timeout": "60s",
+    # A replica that was stopped in the middle of a transaction must not hold up the one that takes over.
+    "idle_in_transaction_session_timeout": "20s",
+}
+
+
+class StoreError(Exception):
+    """The store cannot be opened, read or written; one clear line that names the store, without secrets.
+
+    Attributes:
+        passing: trying again later may help: the disk is full, somebody else is writing, the server is away.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class Dialect(NamedTuple):
+    """What is special about one kind of database."""
+
+    insert: Callable[[Table], Any]
+    """The INSERT that knows ON CONFLICT; both kinds spell its methods alike."""
+    connect: Callable[[URL], Engine]
+    alone: str
+    """The statement that lets one process at a time prepare the tables; empty where beginning a transaction does."""
+
+
+class Database:
+    """Connections to one database. Safe to share between threads.
+
+    Every method may raise StoreError. A transaction that raised it has changed nothing.
+
+    Attributes:
+        where: what to call it in a message.
+        alone: see `Dialect`.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        """Nothing is opened before it is needed.
+
+        Args:
+            location: path of an SQLite file, or a URL: `sqlite:////var/lib/tocsin/tocsin.db`, or
+                `postgresql://user:password@host:5432/database`.
+
+        Raises:
+            StoreError: it is neither, or a file that cannot be opened.
+        """
+        url = _url(location)
+        dialect = _DIALECTS[url.get_backend_name()]
+        host = f"{url.host or 'local'}{'' if url.port is None else f':{url.port}'}/"
+        self.where = f"store {'' if url.get_backend_name() == 'sqlite' else host}{url.database}"
+        self.alone = dialect.alone
+        self._insert = dialect.insert
+        with self._errors():
+            self._writer = dialect.connect(url)
+        self._reader = self._writer.execution_options(tocsin_read_only=True)
+
+    def close(self) -> None:
+        """Close all connections. Safe to call twice."""
+        self._writer.dispose()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction: committed, and on disk, when the block ends; undone if it raises."""
+        with self._errors(), self._writer.begin() as connection:
+            yield connection
+
+    def read(self, query: Executable) -> Sequence[Any]:
+        """The rows of a query."""
+        with self._errors(), self._reader.connect() as connection:
+            return connection.execute(query).all()
+
+    def put(self, connection: Connection, table: Table, rows: list[dict[str, Any]], *, replace: bool = True) -> None:
+        """Insert rows; one whose key is there replaces what was there, or changes nothing if `replace` is False."""
+        if not rows:
+            return
+        statement = self._insert(table)
+        keys = list(table.primary_key.columns)
+        if replace:
+            new = {column.name: statement.excluded[column.name] for column in table.c if column not in keys}
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=new)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        connection.execute(statement, rows)
+
+    def decoded(self, kind: str, name: str, document: bytes, into: type[T]) -> T:
+        """What was encoded into a row; `kind` and `name` say in an error which one it is."""
+        try:
+            return msgspec.msgpack.decode(document, type=into)
+        except msgspec.DecodeError as error:
+            raise StoreError(f"{self.where}: {kind} {name!r} cannot be read: {error}") from error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:  # what the database said, without the statement around it
+            said = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise StoreError(f"{self.where}: {said}", passing=isinstance(error, OperationalError)) from error
+        except OSError as error:
+            raise StoreError(f"{self.where}: {error.strerror or error}", passing=True) from error
+
+
+def _url(location: str | Path) -> URL:
+    text = str(location)
+    try:
+        url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
+    except ArgumentError as error:
+        raise StoreError("store: neither a path nor a database URL") from error
+    kind = url.get_backend_name()
+    if kind not in _DIALECTS:
+        raise StoreError(
+            f"store: no support for {kind}; give a path, sqlite:///<path> or postgresql://<host>/<database>"
+        )
+    if not url.database or url.database == ":memory:":
+        raise StoreError("store: it has to be a file, or a database; one in memory would not survive")
+    return url
+
+
+def _sqlite(url: URL) -> Engine:
+    path = Path(url.database or "")
+    # Made, or narrowed in its mode, before SQLite opens it: its journals take their mode from it.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": LOCK_WAIT})
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    if find_spec("psycopg") is None:
+        raise StoreError("store: PostgreSQL needs the extra `postgres`, which is not installed")
+    own = url.query.get("options", ())  # such as `-csearch_path=tocsin`
+    options = [*((own,) if isinstance(own, str) else own), *(f"-c {name}={value}" for name, value in _SESSION.items())]
+    settings = {
+        "application_name": "tocsin",
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds: a connection whose other end is gone without a word
+        "options": " ".join(options),
+    }
+    # Asked before use whether it still lives: the server may have been restarted since.
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_pre_ping=True, connect_args=settings
+    )
+
+
+def _set_pragmas(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - what the driver gives is untyped
+    dbapi_connection.isolation_level = None  # the driver must not begin transactions: `_begin` does
+    dbapi_connection.execute("PRAGMA journal_mode = WAL")
+    dbapi_connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once when somebody wrote in between, whatever
+    # the time-out; one that says at its start that it will write waits for its turn.
+    read_only = connection.get_execution_options().get("tocsin_read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+_DIALECTS = {
+    "sqlite": Dialect(sqlite.insert, _sqlite, ""),
+    "postgresql": Dialect(postgresql.insert, _postgresql, "SELECT pg_advisory_xact_lock(7089)"),
+}

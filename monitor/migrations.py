@@ -1,0 +1,54 @@
+"""From the tables that a store has to those that this version needs.
+
+A new store gets the tables as they are now. One made by an earlier version is taken through the steps that it has not
+been through, in the transaction that opens it. To change the tables: change `monitor/tables.py`, and append a step.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, Table, insert, inspect, select, update
+
+from monitor.database import Database, StoreError
+from monitor.tables import METADATA, SCHEMA
+
+Step = Callable[[Connection], None]
+
+
+def add(table: Table) -> Step:
+    """The step that makes a new table, with its indexes."""
+    return lambda connection: table.create(connection, checkfirst=True)
+
+
+STEPS: tuple[Step, ...] = ()
+"""Each brings a store one version further; the first one leads from version 1 to version 2."""
+
+
+def schema_version() -> int:
+    """The version that a store has after all steps; one with a higher version was made by a later Tocsin."""
+    return 1 + len(STEPS)
+
+
+def prepare(database: Database) -> None:
+    """Make the tables, or bring them up to date.
+
+    Raises:
+        StoreError: it cannot be done, the database is not Tocsin's, or it was made by a later version.
+    """
+    newest = schema_version()
+    with database.writing() as connection:
+        if database.alone:
+            connection.exec_driver_sql(database.alone)
+        names = inspect(connection).get_table_names()
+        if not names:
+            METADATA.create_all(connection)
+            connection.execute(insert(SCHEMA).values(version=newest))
+            return
+        if SCHEMA.name not in names:
+            raise StoreError(f"{database.where}: this is a database, but not one of Tocsin's")
+        made: int = connection.execute(select(SCHEMA.c.version)).scalar_one()
+        if made > newest:
+            known = f"schema {made}, this one knows {newest}"
+            raise StoreError(f"{database.where}: made by a later Tocsin ({known}): upgrade, or use another store")
+        for step in STEPS[made - 1 :]:
+            step(connection)
+        connection.execute(update(SCHEMA).values(version=newest))

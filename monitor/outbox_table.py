@@ -1,0 +1,93 @@
+"""The outbox in the store: messages that are to be sent, and what became of them."""
+
+import msgspec
+from sqlalchemy import delete, exists, func, select, update
+
+from alerting.incident import Transition
+from alerting.outbox import Message
+from monitor.database import Database
+from monitor.tables import MESSAGES
+
+
+class OutboxTable:
+    """Implements `alerting.outbox.Outbox`. Safe to share between threads; every method may raise StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, now: float, limit: int) -> list[Message]:
+        """Messages whose time has come, oldest first; of each (incident, receiver) the first undelivered."""
+        message, earlier = MESSAGES.c, MESSAGES.alias("earlier").c
+        blocked = exists().where(
+            earlier.state == "pending",
+            earlier.receiver == message.receiver,
+            earlier.incident == message.incident,
+            earlier.number < message.number,
+        )
+        query = (
+            select(message.id, message.receiver, message.document, message.created_at, message.attempts)
+            .where(message.state == "pending", message.due_at <= now, ~blocked)
+            .order_by(message.created_at, message.incident, message.number, message.receiver)
+            .limit(limit)
+        )
+        return [
+            Message(receiver, self._database.decoded("message", name, document, Transition), created_at, attempts)
+            for name, receiver, document, created_at, attempts in self._database.read(query)
+        ]
+
+    def delivered(self, message: Message, now: float) -> None:
+        """Record that the receiver has accepted the message."""
+        self._settle(message, state="delivered", finished_at=now)
+
+    def retry(self, message: Message, at: float, error: str) -> None:
+        """Record a failed attempt and when to try again (epoch seconds)."""
+        self._settle(message, due_at=at, error=_text(error))
+
+    def dead(self, message: Message, now: float, error: str) -> None:
+        """Record that the receiver will never accept the message; it stays visible and blocks nothing."""
+        self._settle(message, state="dead", finished_at=now, error=_text(error))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many messages there are by (receiver, state); the states are pending, delivered and dead."""
+        by = MESSAGES.c.receiver, MESSAGES.c.state
+        return {(row[0], row[1]): row[2] for row in self._database.read(select(*by, func.count()).group_by(*by))}
+
+    def oldest_pending(self) -> dict[str, float]:
+        """When the oldest message that is still to be delivered was written, epoch seconds, by receiver."""
+        waiting = select(MESSAGES.c.receiver, func.min(MESSAGES.c.created_at)).where(MESSAGES.c.state == "pending")
+        return {row[0]: row[1] for row in self._database.read(waiting.group_by(MESSAGES.c.receiver))}
+
+    def prune(self, before: float) -> int:
+        """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went."""
+        old = delete(MESSAGES).where(MESSAGES.c.state == "delivered", MESSAGES.c.finished_at < before)
+        with self._database.writing() as connection:
+            return connection.execute(old).rowcount
+
+    def _settle(self, message: Message, **values: object) -> None:
+        # Only a pending message changes: what was delivered stays delivered, whoever comes late.
+        pending = MESSAGES.c.id == message.id, MESSAGES.c.state == "pending"
+        with self._database.writing() as connection:
+            attempts = MESSAGES.c.attempts + 1
+            connection.execute(update(MESSAGES).where(*pending).values(attempts=attempts, **values))
+
+
+def message_row(message: Message) -> dict[str, object]:
+    """A message that has not been sent."""
+    return {
+        "id": message.id,
+        "receiver": message.receiver,
+        "incident": message.transition.incident.id,
+        "number": message.transition.number,
+        "state": "pending",
+        "created_at": message.created_at,
+        "due_at": 0.0,  # at once, whatever the wall clock does meanwhile
+        "finished_at": None,
+        "attempts": message.attempts,
+        "error": "",
+        "document": msgspec.msgpack.encode(message.transition),
+    }
+
+
+def _text(error: str) -> str:
+    """What a receiver answered, without what PostgreSQL refuses in a text."""
+    return error.replace("\0", " ")
