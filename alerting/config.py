@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from alerting.incident import Transition
+from alerting.life import LifeConfig
 from alerting.outbox import Message
 from alerting.post import check_address
 from alerting.receiver import Clock, Receiver
@@ -25,6 +26,7 @@ class AlertingConfig(Section):
     """Who is told about incidents."""
 
     receivers: tuple[AnyReceiver, ...] = ()
+    life: LifeConfig = LifeConfig()
     timeout: Annotated[float, Field(gt=0, le=120)] = 15.0
     """Seconds that one attempt to send may take in total."""
     external_url: str | None = None

@@ -1,100 +1,160 @@
 """The board of incidents: judgements in, transitions out; one problem of one model is one incident while it lasts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 
 import msgspec
 
-from alerting.incident import Change, Incident, Judgement, Problem, Severity, Status, Transition
+from alerting import life as steps
+from alerting.incident import Change, Incident, Judgement, Problem, Status, Transition
+from alerting.life import LifeConfig, Step
+
+Place = tuple[str, Problem]
+"""A model, and a problem of it."""
 
 
 class Incidents:
-    """Opens, updates and resolves incidents. Not thread-safe: one loop owns it."""
+    """Keeps every incident from its first judgement on. Not thread-safe: one loop owns it.
 
-    def __init__(self, incidents: Iterable[Incident] = ()) -> None:
+    What was told is in the store as incidents; what else the board remembers is `dump` and `restore`.
+    """
+
+    def __init__(self, incidents: Iterable[Incident] = (), life: LifeConfig | None = None) -> None:
         """Take up the incidents of an earlier run; resolved ones are ignored."""
-        self._open = {(i.model, i.problem): i for i in incidents if i.status is Status.FIRING}
+        self._life = life or LifeConfig()
+        self._open = {(i.model, i.problem): i for i in incidents if i.status is not Status.RESOLVED}
+        self._ended: dict[Place, Incident] = {}
+        """The last incident of each place, as long as it may come back."""
 
     def firing(self) -> list[Incident]:
-        """Open incidents, the oldest first."""
-        return sorted(self._open.values(), key=lambda incident: (incident.opened_at, incident.id))
+        """Incidents that have been told and are not over, acknowledged ones too; the oldest first."""
+        told = (incident for incident in self._open.values() if incident.status is not Status.PENDING)
+        return sorted(told, key=lambda incident: (incident.opened_at, incident.id))
 
     def find(self, model: str, problem: Problem) -> Incident | None:
-        """The open incident of one problem of one model."""
+        """The open incident of one problem of one model, told or pending."""
         return self._open.get((model, problem))
 
     def report(
-        self, model: str, version: str, problem: Problem, judgement: Judgement | None, *, index: int, ts: float
+        self,
+        model: str,
+        version: str,
+        problem: Problem,
+        judgement: Judgement | None,
+        *,
+        index: int,
+        ts: float,
+        now: float | None = None,
     ) -> Transition | None:
-        """Say how a problem stands at event `index`, epoch seconds `ts`; None as judgement means it is over.
+        """Say how a problem stands; return what people should be told: nothing, if only the evidence grew.
 
-        Returns what people should be told: nothing, if only the evidence grew.
+        Args:
+            model: whose problem it is.
+            version: the one that is served, for incidents that blame none.
+            problem: which one.
+            judgement: what is known of it; None if it is over.
+            index: number of the event that shows it.
+            ts: the time of that event, epoch seconds.
+            now: the newest time by then, which never goes back; `ts` if it is not given.
         """
-        current = self._open.get((model, problem))
+        now = ts if now is None else now
+        place = model, problem
+        current = self._open.get(place)
         if judgement is None:
-            return None if current is None else self._resolve(current, ts)
-        if current is None:
-            opened = Incident(
-                id=incident_id(model, problem, index),
-                model=model,
-                version=judgement.attribution.version or version,
-                verdict=judgement.verdict,
-                severity=judgement.severity,
-                status=Status.FIRING,
-                opened_at=ts,
-                updated_at=ts,
-                event_index=index,
-                onset=judgement.onset,
-                attribution=judgement.attribution,
-                evidence=judgement.evidence,
-                problem=problem,
-            )
-            return self._step(Change.OPENED, opened)
-        told = (current.verdict, current.severity, current.attribution)
-        updated = msgspec.structs.replace(
-            current,
+            return None if current is None else self._take(steps.quiet(current, self._life, ts, now))
+        if current is not None:
+            return self._take(steps.judged(current, judgement, ts))
+        ended = self._ended.get(place)
+        if ended is not None and steps.returns(ended, judgement, self._life, now):
+            return self._take(steps.reopened(ended, judgement, ts))
+        opened = Incident(
+            id=incident_id(model, problem, index),
+            model=model,
+            version=judgement.attribution.version or version,
             verdict=judgement.verdict,
-            severity=worse(current.severity, judgement.severity),
-            version=judgement.attribution.version or current.version,
+            severity=judgement.severity,
+            status=Status.FIRING,
+            opened_at=ts,
             updated_at=ts,
-            # What it is judged by now may have come later; but it cannot have begun after it was opened.
-            onset=judgement.onset if judgement.onset.ts <= current.opened_at else current.onset,
+            event_index=index,
+            onset=judgement.onset,
             attribution=judgement.attribution,
             evidence=judgement.evidence,
+            problem=problem,
         )
-        if told == (updated.verdict, updated.severity, updated.attribution):
-            self._open[model, problem] = updated
-            return None
-        return self._step(Change.UPDATED, updated)
+        return self._take(steps.begun(opened, self._life))
+
+    def elapse(self, model: str, problem: Problem, now: float) -> Transition | None:
+        """Let time pass for one problem of one model, up to `now` (epoch seconds, of the clock its reports have)."""
+        place = model, problem
+        ended = self._ended.get(place)
+        if ended is not None and now - (ended.resolved_at or now) > self._life.reopen_within:
+            del self._ended[place]
+        current = self._open.get(place)
+        return None if current is None else self._take(steps.elapsed(current, self._life, now))
+
+    def tick(self, now: float) -> list[Transition]:
+        """Let the wall clock pass for what has no events of its own: silent models, held partitions."""
+        places = sorted(place for place in self._open.keys() | self._ended.keys() if place[1] is not Problem.DETECTION)
+        steps = [self.elapse(model, problem, now) for model, problem in places]
+        return [step for step in steps if step is not None]
 
     def act(self, incident: str, action: str, *, rolled_back_to: str | None = None) -> Transition | None:
         """Record in the open incident with this id what Tocsin did or proposes; None if it is closed or knows it.
 
         `rolled_back_to` is the version that serves again, if the alias was moved.
         """
-        for current in self._open.values():
-            if current.id == incident and current.action != action:
-                acted = msgspec.structs.replace(current, action=action, rolled_back_to=rolled_back_to)
-                return self._step(Change.ACTED, acted)
-        return None
 
-    def _resolve(self, current: Incident, ts: float) -> Transition:
-        resolved = msgspec.structs.replace(current, status=Status.RESOLVED, updated_at=ts, resolved_at=ts)
-        return self._step(Change.RESOLVED, resolved)
+        def acted(current: Incident) -> Step:
+            if current.action == action:
+                return current, None
+            done = msgspec.structs.replace(current, action=action, rolled_back_to=rolled_back_to)
+            return done, Change.ACTED
 
-    def _step(self, change: Change, incident: Incident) -> Transition:
-        incident = msgspec.structs.replace(incident, transitions=incident.transitions + 1)
-        if incident.status is Status.RESOLVED:
-            del self._open[incident.model, incident.problem]
+        return self._decide(incident, acted)
+
+    def acknowledge(self, incident: str, by: str) -> Transition | None:
+        """Somebody looks after the open incident with this id; None if it is closed, or somebody does already."""
+        return self._decide(
+            incident,
+            lambda current: (
+                (current, None) if current.status is Status.ACKNOWLEDGED else steps.acknowledged(current, by)
+            ),
+        )
+
+    def close(self, incident: str, by: str, ts: float) -> Transition | None:
+        """Somebody says that the open incident with this id is over; if something new alarms, it comes back."""
+        return self._decide(incident, lambda current: steps.resolved(current, ts, by))
+
+    def dump(self) -> bytes:
+        """What the board remembers beside the incidents that were told, for the store."""
+        pending = [incident for _, incident in sorted(self._open.items()) if incident.status is Status.PENDING]
+        return msgspec.msgpack.encode((pending, [incident for _, incident in sorted(self._ended.items())]))
+
+    def restore(self, blob: bytes) -> None:
+        """Take up what `dump` gave."""
+        pending, ended = msgspec.msgpack.decode(blob, type=tuple[list[Incident], list[Incident]])
+        self._open.update({(incident.model, incident.problem): incident for incident in pending})
+        self._ended = {(incident.model, incident.problem): incident for incident in ended}
+
+    def _decide(self, incident: str, decide: Callable[[Incident], Step]) -> Transition | None:
+        found = next((current for current in self.firing() if current.id == incident), None)
+        return None if found is None else self._take(decide(found))
+
+    def _take(self, step: Step) -> Transition | None:
+        """Put an incident where it belongs now; count and return the step if it is one to tell."""
+        incident, change = step
+        if change is not None:
+            incident = msgspec.structs.replace(incident, transitions=incident.transitions + 1)
+        place = incident.model, incident.problem
+        if incident.status is not Status.RESOLVED:
+            self._ended.pop(place, None)
+            self._open[place] = incident
         else:
-            self._open[incident.model, incident.problem] = incident
-        return Transition(change, incident.transitions, incident)
-
-
-def worse(first: Severity, second: Severity) -> Severity:
-    """The more severe of two: an incident never becomes less severe, or who was told would not hear of its end."""
-    ranks = list(Severity)  # declared from the most severe down
-    return min(first, second, key=ranks.index)
+            self._open.pop(place, None)
+            if change is not None and self._life.reopen_within > 0.0:
+                self._ended[place] = incident
+        return None if change is None else Transition(change, incident.transitions, incident)
 
 
 def incident_id(model: str, problem: Problem, index: int) -> str:

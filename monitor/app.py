@@ -142,7 +142,7 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
             Decoder(),
             Join(config.join.label_ttl, config.join.max_pending),
             _watches(config, baselines),
-            Incidents(store.incidents(open_only=True)),
+            Incidents(store.incidents(open_only=True), config.alerting.life),
             gate.reject,
         )
         delivery = _delivery(config, store, metrics)

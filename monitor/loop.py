@@ -162,7 +162,7 @@ class Loop:
         if not self.silence_due.is_set():
             return []
         self.silence_due.clear()
-        found = []
+        found: list[Transition | None] = [*self._pipeline.incidents.tick(self._clock())]
         for model, judgement in self._silence.judge():
             watch = self._pipeline.watches[model]
             version = watch.version_at(watch.events)

@@ -74,7 +74,8 @@ class Pipeline:
                 touched[watch.model] = watch
         self.heard = frozenset(touched)
         self.changed |= self.heard
-        return [transition for watch in touched.values() for transition in self._report(watch)]
+        steps = (step for watch in touched.values() for step in self._report(watch))
+        return [step for step in steps if step is not None]
 
     def _decode(self, record: Record) -> tuple[Event, float]:
         """The record's event and its time in epoch seconds."""
@@ -121,11 +122,12 @@ class Pipeline:
                 self.watches[model] = watch
         return watch
 
-    def _report(self, watch: Watch) -> Iterator[Transition]:
+    def _report(self, watch: Watch) -> Iterator[Transition | None]:
+        """Judge what came, and let the model's time pass, so that a step is made when it is due and not earlier."""
+        model, board = watch.model, self.incidents
         for moment, judgement in watch.update():
+            now = watch.newest_at(moment.index)
+            yield board.elapse(model, Problem.DETECTION, now)
             version = watch.version_at(moment.index)
-            transition = self.incidents.report(
-                watch.model, version, Problem.DETECTION, judgement, index=moment.index, ts=moment.ts
-            )
-            if transition is not None:
-                yield transition
+            yield board.report(model, version, Problem.DETECTION, judgement, index=moment.index, ts=moment.ts, now=now)
+        yield board.elapse(model, Problem.DETECTION, watch.newest)

@@ -14,7 +14,7 @@ import msgspec
 from monitor.baseline import canonical, decode
 from monitor.pipeline import Pipeline
 
-PIPELINE, WATCH, BASELINE, LESSON, JOIN = "pipeline", "watch/", "baseline/", "lesson/", "join/"
+PIPELINE, BOARD, WATCH, BASELINE, LESSON, JOIN = "pipeline", "board", "watch/", "baseline/", "lesson/", "join/"
 
 
 class PipelineState(msgspec.Struct, array_like=True):
@@ -42,6 +42,8 @@ class Snapshots:
         self._number = 0
         self._frozen: dict[str, str] = {}
         """Digests of the stored baselines, by model."""
+        self._board = pipeline.incidents.dump()
+        """What the board remembered last."""
 
     def take(self) -> Changes:
         """What changed since the last call."""
@@ -53,6 +55,9 @@ class Snapshots:
             self._take_lesson(model, changes)
             self._take_baseline(model, changes)
         pipeline.changed.clear()
+        board = pipeline.incidents.dump()
+        if board != self._board:
+            self._board = changes.states[BOARD] = board
         added = pipeline.join.take_changes()
         if added is not None:
             self._number += 1
@@ -68,6 +73,9 @@ class Snapshots:
         pipeline, notes = self._pipeline, []
         if PIPELINE in states:
             pipeline.read = msgspec.msgpack.decode(states[PIPELINE], type=PipelineState).read
+        if BOARD in states:
+            self._board = states[BOARD]
+            pipeline.incidents.restore(self._board)
         for name in sorted(name for name in states if name.startswith(LESSON)):
             self._lessons.setdefault(name.removeprefix(LESSON).partition("/")[2], []).append(name)
         for name in sorted(name for name in states if name.startswith(WATCH)):

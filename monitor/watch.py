@@ -37,6 +37,8 @@ class Rows:
 
     features: list[tuple[int, float, Prediction | Features]] = field(default_factory=list)
     labels: list[tuple[int, Joined]] = field(default_factory=list)
+    newest: list[float] = field(default_factory=list)
+    """For each of all these events, the largest event time by then."""
 
     def __len__(self) -> int:
         return len(self.features) + len(self.labels)
@@ -65,6 +67,7 @@ class WatchState(msgspec.Struct, array_like=True):
     versions: list[FirstSeen]
     bank: bytes | None
     episode: list[Finding]
+    newest: float = float("-inf")
 
 
 class Watch:
@@ -93,7 +96,7 @@ class Watch:
         self.model = model
         self.events = 0
         self.newest = float("-inf")
-        """Largest event time since the process began, epoch seconds."""
+        """Largest event time so far, epoch seconds: the model's clock, which never goes back."""
         self.companions = companions
         self.invalid = 0
         """Feature values so far that were missing or of the wrong type."""
@@ -101,7 +104,7 @@ class Watch:
         self._budget = budget
         self._caution = caution
         self._until = until
-        self._rows = Rows()
+        self._rows = self._worked = Rows()
         self._versions: list[FirstSeen] = []
         self._seen: set[str] = set()
         """Names of these and of the baseline's; empty until it is needed."""
@@ -140,6 +143,7 @@ class Watch:
             self._see(event.version, index, ts)
         self.companions.take(event)
         self._rows.features.append((index, ts, event))
+        self._rows.newest.append(self.newest)
 
     def take_label(self, joined: Joined) -> None:
         """Take in a label that found its prediction."""
@@ -150,6 +154,7 @@ class Watch:
             return
         self.companions.take_label(joined)
         self._rows.labels.append((index, joined))
+        self._rows.newest.append(self.newest)
 
     def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
         """Work through what was taken in; yield a judgement wherever a stream began to alarm, None where all is over.
@@ -158,6 +163,7 @@ class Watch:
         a problem that is going away would tell another story.
         """
         rows, self._rows = self._rows, Rows()
+        self._worked = rows
         if self.bank is None or not rows:
             return
         features = self.bank.columns.features(rows.features)
@@ -174,11 +180,15 @@ class Watch:
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
                 yield moment, judge(episode, versions)
 
+    def newest_at(self, index: int) -> float:
+        """The model's clock at an event of the last `update`."""
+        return self._worked.newest[index - self.events]  # the last of them is event `events - 1`
+
     def dump(self) -> bytes:
         """The state, for the store."""
         bank = None if self.bank is None else self.bank.dump()
         return msgspec.msgpack.encode(
-            WatchState(self.events, self.invalid, self._versions, bank, list(self._episode.values()))
+            WatchState(self.events, self.invalid, self._versions, bank, list(self._episode.values()), self.newest)
         )
 
     def take_lesson(self) -> bytes | None:
@@ -200,7 +210,7 @@ class Watch:
             self.bank = Bank(learnt, self._budget, self._caution)
         if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
             return False
-        self.invalid, self._versions = state.invalid, state.versions
+        self.invalid, self._versions, self.newest = state.invalid, state.versions, state.newest
         self._episode = {finding.place: finding for finding in state.episode}
         for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons if self.bank is None):
             self._predictions += lesson.predictions

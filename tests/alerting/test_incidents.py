@@ -1,7 +1,8 @@
 """The board of incidents in random histories: one problem, one incident; steps are counted; nobody is told twice."""
 
+from itertools import pairwise
+
 import msgspec
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -19,7 +20,8 @@ from alerting.incident import (
     Transition,
     Verdict,
 )
-from alerting.incidents import Incidents, incident_id, worse
+from alerting.incidents import Incidents, incident_id
+from alerting.life import worse
 
 models = st.sampled_from(["m1", "m2"])
 problems = st.sampled_from(Problem)
@@ -69,7 +71,7 @@ class IncidentsMachine(RuleBasedStateMachine):
         if step.change is Change.RESOLVED:
             del self.open[place]
         else:
-            assert (step.change is Change.OPENED) == (place not in self.open)
+            assert (step.change in {Change.OPENED, Change.REOPENED}) == (place not in self.open)
             self.open[place] = incident
 
     @rule(model=models, problem=problems, found=judgements)
@@ -109,12 +111,34 @@ class IncidentsMachine(RuleBasedStateMachine):
         self.told(step)
         assert self.board.act(incident, action) is None
 
+    @rule(data=st.data(), by=st.sampled_from(["ada", "bob"]))
+    def acknowledge(self, data: st.DataObject, by: str) -> None:
+        incident = data.draw(st.sampled_from([*self.steps, "no-such-id"]))
+        now = next((held for held in self.open.values() if held.id == incident), None)
+        step = self.board.acknowledge(incident, by)
+        assert (step is not None) == (now is not None and now.status is Status.FIRING)
+        self.told(step)
+        assert step is None or (step.incident.status, step.incident.acknowledged_by) == (Status.ACKNOWLEDGED, by)
+
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        self.index += 1
+        incident = data.draw(st.sampled_from([*self.steps, "no-such-id"]))
+        was_open = any(held.id == incident for held in self.open.values())
+        step = self.board.close(incident, "ada", 1000.0 + self.index)
+        assert (step is not None) == was_open
+        self.told(step)
+        assert step is None or (step.incident.resolved_by, step.incident.acknowledged_by) == ("ada", None)
+
     @rule()
     def restart(self) -> None:
-        """What the store holds: every incident as it stood last."""
+        """What the store holds: every incident as it stood last, and what else the board remembers."""
         last = {**{held.id: held for held in self.open.values()}}
         resolved = [steps[-1].incident for id_, steps in self.steps.items() if id_ not in last]
+        memory = self.board.dump()
         self.board = Incidents([*resolved, *last.values()])
+        self.board.restore(memory)
+        assert self.board.dump() == memory
 
     @invariant()
     def one_open_incident_for_each_problem(self) -> None:
@@ -128,8 +152,10 @@ class IncidentsMachine(RuleBasedStateMachine):
         for steps in self.steps.values():
             assert [step.number for step in steps] == list(range(1, len(steps) + 1))
             assert [step.incident.transitions for step in steps] == [step.number for step in steps]
-            assert steps[0].change is Change.OPENED
-            assert all(step.change in {Change.UPDATED, Change.ACTED} for step in steps[1:-1])
+            assert [step for step in steps if step.change is Change.OPENED] == steps[:1]
+            for before, after in pairwise(steps):
+                assert (before.change is Change.RESOLVED) == (after.change is Change.REOPENED)
+                assert (before.incident.status is Status.RESOLVED) == (before.change is Change.RESOLVED)
             assert len({step.id for step in steps}) == len(steps)
 
     @invariant()
@@ -190,13 +216,6 @@ def test_an_incident_cannot_have_begun_after_it_was_opened() -> None:
     assert board.firing()[0].onset.ts == 900.0
     report(board, judgement(onset=850.0), 3)
     assert board.firing()[0].onset.ts == 850.0
-
-
-@pytest.mark.parametrize("worst", Severity)
-def test_the_worse_of_two_severities(worst: Severity) -> None:
-    ranks = list(Severity)
-    for other in ranks[ranks.index(worst) :]:
-        assert worse(worst, other) is worse(other, worst) is worst
 
 
 def test_an_id_depends_on_what_it_names_and_on_nothing_else() -> None:
