@@ -28,6 +28,9 @@ test: setup  ## Quick tests: no Java, no network beyond loopback.
 test-slow: setup  ## The slower suites: real Apache Kafka, real MLflow, the demo itself.
 	$(RUN)pytest -m "slow or kafka" $(ARGS)
 
+dashboards: setup  ## Write grafana/dashboards/ from the Python beside it.
+	$(RUN)python -m grafana
+
 bench: setup  ## How soon, how often wrong, how fast, beside peers; ARGS=--quick or --full. Minutes.
 	$(RUN)python -m tests.bench.detection $(ARGS)
 	$(RUN)python -m tests.bench.run_length $(ARGS)
@@ -44,4 +47,4 @@ check: lint test test-slow  ## Everything CI runs.
 clean:  ## Remove what the other commands made.
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
-.PHONY: help setup demo test test-slow bench lint check clean
+.PHONY: help setup demo test test-slow dashboards bench lint check clean

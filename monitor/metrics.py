@@ -172,9 +172,9 @@ class Running:
             buckets=_DURATIONS,
         )
         self.job_done = make.gauge(
-            "job_success_timestamp_seconds", "When a periodic job last ended well, in epoch seconds.", "job"
+            "job_success_timestamp_seconds", "When a periodic job last ended well, in epoch seconds.", "task"
         )
-        self.job_failed = make.counter("job_failures_total", "Runs of a periodic job that failed.", "job")
+        self.job_failed = make.counter("job_failures_total", "Runs of a periodic job that failed.", "task")
         ProcessCollector(registry=make.registry)
         build = make.gauge("build_info", "1 for the version of Tocsin, and of Python under it.", "version", "python")
         build.show(version("tocsin"), platform.python_version())

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from alerting.config import AnyReceiver
 from alerting.incident import Verdict
 from detectors.scalar import CATALOG
+from grafana import NOT_SHOWN
 from monitor import cli
 from monitor import verdict as verdict_module
 from monitor.bank import WEIGHTS
@@ -30,6 +31,7 @@ from monitor.metrics import Metrics
 from monitor.replay import line
 from monitor.rollback import Mode
 from monitor.source import Partition, Record
+from tests.kit.boards import panel_expressions, rule_expressions
 from tests.kit.documents import ROOT, blocks, quoted, rows, sections, text
 from tests.kit.incidents import opened
 
@@ -87,6 +89,19 @@ def test_every_metric_in_a_document_is_made(document: str) -> None:
     Metrics(registry)
     made = {f.name + suffix for f in registry.collect() for suffix in ("", "_total", "_bucket", "_sum", "_count")}
     assert set(re.findall(r"\btocsin_[a-z_]*[a-z]\b", text(document))) <= made
+
+
+def test_metrics_of_boards_and_rules_are_made_and_metrics_that_are_made_are_shown() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    parts = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+    made = {
+        family.name: {family.name + part for part in parts.get(family.type, ("",))} for family in registry.collect()
+    }
+    used = {name for expression in (*panel_expressions(), *rule_expressions()) for name in expression.metrics}
+    assert used <= set().union(*made.values())
+    shown = {name for name, samples in made.items() if samples & used}
+    assert made.keys() - shown == NOT_SHOWN.keys(), "put a new metric into a panel of grafana/, or into NOT_SHOWN"
 
 
 def test_metrics_are_made_in_one_place() -> None:

@@ -1,0 +1,8 @@
+"""Dashboards as code, and alert rules. `python -m grafana` writes `dashboards/`; `rules/` are plain files."""
+
+NOT_SHOWN = {
+    "process_virtual_memory_bytes": "resident memory is what counts",
+    "process_open_fds": "the loop opens few files; only of use beside the next one",
+    "process_max_fds": "a constant of the machine",
+}
+"""Metrics that no panel shows and no rule uses, and why."""
