@@ -6,10 +6,10 @@ been through, in the transaction that opens it. To change the tables: change `mo
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Table, insert, inspect, select, update
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text, update
 
 from monitor.database import Database, StoreError
-from monitor.tables import METADATA, SCHEMA
+from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, METADATA, OFFSETS, OWNERS, SCHEMA, STATES
 
 Step = Callable[[Connection], None]
 
@@ -19,7 +19,21 @@ def add(table: Table) -> Step:
     return lambda connection: table.create(connection, checkfirst=True)
 
 
-STEPS: tuple[Step, ...] = ()
+def _divide(connection: Connection) -> None:
+    """Everything gets the shard that it belongs to: until now there was one."""
+    for table in (OFFSETS, INCIDENTS, MESSAGES, ACTIONS):
+        connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN shard VARCHAR DEFAULT 'all' NOT NULL"))
+    # Neither database adds a column to a primary key where the table is.
+    anew = STATES.to_metadata(MetaData(), name="states_anew")
+    anew.create(connection)
+    old = [column for column in STATES.columns if column.name != "shard"]
+    connection.execute(insert(anew).from_select([column.name for column in old], select(*old)))
+    connection.execute(text("DROP TABLE states"))
+    connection.execute(text("ALTER TABLE states_anew RENAME TO states"))
+    OWNERS.create(connection)
+
+
+STEPS: tuple[Step, ...] = (_divide,)
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 
 

@@ -1,22 +1,27 @@
 """The outbox in the store: messages that are to be sent, and what became of them."""
 
 import msgspec
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 
 from alerting.incident import Transition
 from alerting.outbox import Message
 from monitor.database import Database
+from monitor.fence import Holding
 from monitor.tables import MESSAGES
+
+LONGEST_WAIT = 86_400.0
+"""Seconds; longer than any receiver's pause."""
 
 
 class OutboxTable:
     """Implements `alerting.outbox.Outbox`. Safe to share between threads; every method may raise StoreError."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, holding: Holding) -> None:
         self._database = database
+        self._holding = holding
 
     def due(self, now: float, limit: int) -> list[Message]:
-        """Messages whose time has come, oldest first; of each (incident, receiver) the first undelivered."""
+        """Messages of shards held here whose time has come, oldest first; of each (incident, receiver) the first."""
         message, earlier = MESSAGES.c, MESSAGES.alias("earlier").c
         blocked = exists().where(
             earlier.state == "pending",
@@ -24,9 +29,11 @@ class OutboxTable:
             earlier.incident == message.incident,
             earlier.number < message.number,
         )
+        # What waits for longer than any pause was to last is due as well: the wall clock has been set back.
+        ready = or_(message.due_at <= now, message.due_at > now + LONGEST_WAIT)
         query = (
             select(message.id, message.receiver, message.document, message.created_at, message.attempts)
-            .where(message.state == "pending", message.due_at <= now, ~blocked)
+            .where(message.state == "pending", ready, ~blocked, self._holding.holds(message.shard))
             .order_by(message.created_at, message.incident, message.number, message.receiver)
             .limit(limit)
         )

@@ -12,26 +12,31 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from alerting.incident import Incident, Status
 from alerting.outbox import Message
 from monitor.action import Action
 from monitor.action_table import ActionTable, action_row
 from monitor.database import Database, StoreError
+from monitor.fence import FencedError, Holding, check, read_epochs, take
 from monitor.migrations import prepare
 from monitor.outbox_table import OutboxTable, message_row
 from monitor.source import Partition
-from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, OFFSETS, STATES
+from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, OFFSETS, STATES, WHOLE
 
-__all__ = ["Commit", "Store", "StoreError"]
+__all__ = ["Claim", "Commit", "FencedError", "Store", "StoreError"]
 
 STATE_FORMAT = 1
 """The envelope of a state blob: sha256 over name, format and blob."""
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """What one or more turns of the loop have decided; it is written whole or not at all."""
+    """What one or more turns of the loop have decided about a shard; it is written whole or not at all."""
+
+    shard: str = WHOLE
+    epoch: int = 0
+    """The one with which the shard was claimed; 0 is good as long as nobody has claimed it."""
 
     offsets: Mapping[Partition, int] = MappingProxyType({})
     """The next offset to read, for each partition that moved."""
@@ -45,6 +50,17 @@ class Commit(msgspec.Struct, frozen=True):
     """Inserted; one whose id is known already stays as it is."""
     actions: Sequence[Action] = ()
     """Inserted; an incident that has an action keeps it."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A shard as its new owner finds it."""
+
+    epoch: int
+    offsets: dict[Partition, int]
+    """The next offset to read of each partition."""
+    states: dict[str, bytes]
+    incidents: list[Incident]
+    """Those that are not over."""
 
 
 class Store:
@@ -67,16 +83,60 @@ class Store:
         except StoreError:
             self.close()
             raise
-        self.outbox = OutboxTable(self._database)
-        self.actions = ActionTable(self._database)
+        self._holding = Holding()
+        self.outbox = OutboxTable(self._database, self._holding)
+        self.actions = ActionTable(self._database, self._holding)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
         self._database.close()
 
-    def commit(self, commit: Commit) -> None:
-        """Write everything in one transaction; it is on disk when this returns."""
-        put = self._database.put
+    def epochs(self) -> dict[str, int]:
+        """The epoch of every shard that was ever claimed."""
+        return read_epochs(self._database)
+
+    def claim(self, shard: str, owner: str, now: float) -> Claim:
+        """Become the owner of a shard: from now on nobody who claimed it before can write to it.
+
+        Args:
+            shard: its name.
+            owner: who claims it, for people.
+            now: epoch seconds, for people.
+        """
+        with self._database.writing() as connection:
+            epoch = take(self._database, connection, shard, owner, now)
+            offsets = connection.execute(select(OFFSETS).where(OFFSETS.c.shard == shard)).all()
+            states = connection.execute(select(STATES).where(STATES.c.shard == shard)).all()
+            live = INCIDENTS.c.shard == shard, INCIDENTS.c.status != Status.RESOLVED.value
+            found = connection.execute(select(INCIDENTS.c.id, INCIDENTS.c.document).where(*live)).all()
+        return Claim(
+            epoch,
+            {Partition(row.topic, row.number): row.next_offset for row in offsets},
+            {row.name: self._verified(row) for row in states},
+            [self._database.decoded("incident", name, document, Incident) for name, document in found],
+        )
+
+    def hold(self, shards: Mapping[str, int]) -> None:
+        """From now on this process delivers and acts for these shards only, as long as their epochs are these.
+
+        A process that never calls this, such as a command beside the daemon, sees everything.
+        """
+        self._holding.shards = dict(shards)
+
+    def commit(self, *commits: Commit) -> None:
+        """Write everything in one transaction; it is on disk when this returns.
+
+        Raises:
+            FencedError: a shard has another owner by now; nothing is written.
+            StoreError: it cannot be written.
+        """
+        with self._database.writing() as connection:
+            # In one order everywhere, so that two replicas never wait for each other.
+            for commit in sorted(commits, key=lambda commit: commit.shard):
+                check(self._database, connection, commit.shard, commit.epoch)
+                self._write(connection, commit)
+
+    def _write(self, connection: Connection, commit: Commit) -> None:
         rows = {
             OFFSETS: [_offset_row(partition, offset) for partition, offset in commit.offsets.items()],
             STATES: [_state_row(name, blob) for name, blob in commit.states.items()],
@@ -84,23 +144,23 @@ class Store:
             MESSAGES: [message_row(message) for message in commit.messages],
             ACTIONS: [action_row(action) for action in commit.actions],
         }
-        with self._database.writing() as connection:
-            if commit.forget:
-                gone = delete(STATES).where(STATES.c.name == bindparam("gone"))
-                connection.execute(gone, [{"gone": name} for name in commit.forget])
-            for table in (OFFSETS, STATES, INCIDENTS):
-                put(connection, table, rows[table])
-            for table in (MESSAGES, ACTIONS):
-                put(connection, table, rows[table], replace=False)
+        if commit.forget:
+            gone = delete(STATES).where(STATES.c.shard == commit.shard, STATES.c.name == bindparam("gone"))
+            connection.execute(gone, [{"gone": name} for name in commit.forget])
+        for table, found in rows.items():
+            owned = [{"shard": commit.shard} | row for row in found]
+            self._database.put(connection, table, owned, replace=table not in {MESSAGES, ACTIONS})
 
     def offsets(self) -> dict[Partition, int]:
         """The next offset to read of each partition."""
         rows = self._database.read(select(OFFSETS))
         return {Partition(row.topic, row.number): row.next_offset for row in rows}
 
-    def states(self) -> dict[str, bytes]:
-        """Every state by name. Raises StoreError, naming the state, if one is not what was written."""
-        return {row.name: self._verified(row) for row in self._database.read(select(STATES))}
+    def states(self, shard: str = WHOLE) -> dict[str, bytes]:
+        """A shard's states by name. Raises StoreError, naming the state, if one is not what was written."""
+        return {
+            row.name: self._verified(row) for row in self._database.read(select(STATES).where(STATES.c.shard == shard))
+        }
 
     def incidents(self, *, open_only: bool = False, limit: int | None = None) -> list[Incident]:
         """Incidents, the one opened last first."""

@@ -6,18 +6,38 @@ new optional field; the columns beside it are what queries need, and what a pers
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
 
+WHOLE = "all"
+"""The shard that everything belongs to where the stream is not divided."""
+
 METADATA = MetaData()
+
+
+def _shard(*, key: bool = False) -> Column[str]:
+    """Whose owner alone may change a row: see `monitor/shard.py`."""
+    return Column("shard", String, primary_key=key, nullable=False, server_default=WHOLE)
+
+
 SCHEMA = Table("tocsin_schema", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
+OWNERS = Table(
+    "owners",
+    METADATA,
+    Column("shard", String, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("claimed_at", Double, nullable=False),
+)
 OFFSETS = Table(
     "offsets",
     METADATA,
     Column("topic", String, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=False),
+    _shard(),
 )
 STATES = Table(
     "states",
     METADATA,
+    _shard(key=True),
     Column("name", String, primary_key=True),
     Column("format", Integer, nullable=False),
     Column("sha256", LargeBinary, nullable=False),
@@ -31,6 +51,7 @@ INCIDENTS = Table(
     Column("status", String, nullable=False),
     Column("opened_at", Double, nullable=False),
     Column("document", LargeBinary, nullable=False),
+    _shard(),
 )
 MESSAGES = Table(
     "messages",
@@ -46,6 +67,7 @@ MESSAGES = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", String, nullable=False),
     Column("document", LargeBinary, nullable=False),
+    _shard(),
     Index("messages_in_order", "state", "receiver", "incident", "number"),
 )
 ACTIONS = Table(
@@ -57,4 +79,5 @@ ACTIONS = Table(
     Column("requested_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("document", LargeBinary, nullable=False),
+    _shard(),
 )

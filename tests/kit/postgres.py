@@ -1,5 +1,6 @@
 """A real PostgreSQL for tests, in a folder of its own; every test gets a schema of its own."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -118,3 +119,22 @@ def postgres() -> Iterator[Postgres]:
             yield server
     except MissingError as error:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+
+
+MakeLocation = Callable[[], str | Path]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make_location(request: pytest.FixtureRequest, tmp_path: Path) -> MakeLocation:
+    """Where a new store can be, as often as it is asked: in a file, and in PostgreSQL."""
+    if request.param == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.create
+    numbers = itertools.count()
+    return lambda: tmp_path / f"{next(numbers)}.db"
+
+
+@pytest.fixture
+def location(make_location: MakeLocation) -> str | Path:
+    """One such place."""
+    return make_location()

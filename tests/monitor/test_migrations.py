@@ -31,12 +31,9 @@ INSERT INTO offsets VALUES ('events', 0, 17);
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        return Database(server.create())
-    return Database(tmp_path / "tocsin.db")
+@pytest.fixture
+def database(location: str | Path) -> Database:
+    return Database(location)
 
 
 def make_first(database: Database, kind: str) -> None:

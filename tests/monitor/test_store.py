@@ -1,11 +1,9 @@
 """The store, on SQLite and on PostgreSQL: in order, only once, and nothing unreadable passed over."""
 
-import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,10 +20,8 @@ from monitor.store import Commit, Store, StoreError
 from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, SCHEMA, STATES
 from tests.contracts.action_log_contract import ActionLogContract, MakeLog
 from tests.contracts.outbox_contract import MakeOutbox, OutboxContract
+from tests.kit.postgres import MakeLocation
 from tests.kit.stored import action, incident, message, whole
-
-if TYPE_CHECKING:
-    from tests.kit.postgres import Postgres
 
 
 class StoreSubject:
@@ -51,21 +47,8 @@ class StoreSubject:
         return self.store.actions
 
 
-Make = Callable[[], str | Path]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def make_location(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Where a new store can be, as often as it is asked."""
-    if request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        return server.create
-    numbers = itertools.count()
-    return lambda: tmp_path / f"{next(numbers)}.db"
-
-
 @pytest.fixture
-def make_subject(make_location: Make) -> Iterator[Callable[[], StoreSubject]]:
+def make_subject(make_location: MakeLocation) -> Iterator[Callable[[], StoreSubject]]:
     made: list[StoreSubject] = []
 
     def make() -> StoreSubject:
@@ -87,11 +70,6 @@ class TestStoreAsActionLog(ActionLogContract):
     @pytest.fixture
     def make_log(self, make_subject: MakeLog) -> MakeLog:
         return make_subject
-
-
-@pytest.fixture
-def location(make_location: Make) -> str | Path:
-    return make_location()
 
 
 @pytest.fixture
