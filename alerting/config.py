@@ -12,14 +12,17 @@ from pydantic import Field, field_validator
 
 from alerting.incident import Transition
 from alerting.life import LifeConfig
+from alerting.links import LinksConfig
+from alerting.message import Words
+from alerting.network import Network, NetworkConfig, check_address
 from alerting.outbox import Message
-from alerting.post import check_address
-from alerting.receiver import Clock, Receiver
+from alerting.pagerduty import PagerdutyConfig
+from alerting.receiver import Clock, Receiver, Supplies
 from alerting.section import Section
 from alerting.slack import SlackConfig
 from alerting.webhook import WebhookConfig
 
-AnyReceiver = Annotated[SlackConfig | WebhookConfig, Field(discriminator="kind")]
+AnyReceiver = Annotated[PagerdutyConfig | SlackConfig | WebhookConfig, Field(discriminator="kind")]
 
 
 class AlertingConfig(Section):
@@ -29,8 +32,12 @@ class AlertingConfig(Section):
     life: LifeConfig = LifeConfig()
     timeout: Annotated[float, Field(gt=0, le=120)] = 15.0
     """Seconds that one attempt to send may take in total."""
+    environment: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    """Where this Tocsin watches, such as `production`: messages say it."""
     external_url: str | None = None
     """Where people find Tocsin or its dashboard; messages link to it."""
+    links: LinksConfig = LinksConfig()
+    network: NetworkConfig = NetworkConfig()
 
     @field_validator("external_url")
     @classmethod
@@ -46,9 +53,20 @@ class AlertingConfig(Section):
         return receivers
 
 
+def supplies(config: AlertingConfig, *, clock: Clock = time.time) -> Supplies:
+    """What every receiver is given."""
+    proxy = config.network.proxy
+    return Supplies(
+        words=Words(environment=config.environment, external_url=config.external_url, links=config.links),
+        network=Network(config.network.allow, None if proxy is None else proxy.reveal()),
+        clock=clock,
+    )
+
+
 def build(config: AlertingConfig, *, clock: Clock = time.time) -> tuple[Receiver, ...]:
     """Make all receivers. Nothing is sent and no connection is opened yet."""
-    return tuple(receiver.connect(external_url=config.external_url, clock=clock) for receiver in config.receivers)
+    given = supplies(config, clock=clock)
+    return tuple(receiver.connect(given) for receiver in config.receivers)
 
 
 def messages(config: AlertingConfig, transitions: Iterable[Transition], now: float) -> tuple[Message, ...]:

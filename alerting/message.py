@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from alerting.incident import Attribution, Change, Evidence, Incident, Onset, Status, Transition, Verdict
+from alerting.links import LinksConfig, links
 
 MAX_FEATURES = 5
 """Features that are named; the rest is counted."""
@@ -53,6 +54,20 @@ _WORDS = {
     Change.RESOLVED: "RESOLVED",
 }
 
+# What to do next, in one sentence; the runbook has the rest.
+_NEXT = {
+    Verdict.LABEL_FLIP: "See whether the last good version serves again; stop retraining until the labels are clean.",
+    Verdict.BACKDOOR: "See whether the last good version serves again, block the source, and search the training data.",
+    Verdict.CLEAN_LABEL: "See whether the last good version serves again, and look at the training examples nearby.",
+    Verdict.LABEL_TAMPERING: "Keep these labels out of the next training, and look at fifty of them by eye.",
+    Verdict.SLOW_POISONING: "Go back to a version from before the onset, and revoke all that came since.",
+    Verdict.DATA_FAULT: "Look at the last change of whatever produces these inputs, and repair it.",
+    Verdict.COVARIATE_DRIFT: "Find out whether the change is legitimate; if it lasts, make a new baseline.",
+    Verdict.PRIOR_SHIFT: "Find out whether the world has changed; if it lasts, make a new baseline.",
+    Verdict.PERFORMANCE: "Treat it as a quality problem: look at the features, the labels and the age of the model.",
+    Verdict.SILENCE: "Look at the producer, the topic, and whether Tocsin lags.",
+}
+
 # The family of evidence whose numbers belong into the sentence; elsewhere simply the strongest.
 _FAMILY = {
     Verdict.LABEL_FLIP: "performance",
@@ -63,6 +78,16 @@ _FAMILY = {
     Verdict.COVARIATE_DRIFT: "features",
     Verdict.PRIOR_SHIFT: "predictions",
 }
+
+
+class Words(msgspec.Struct, frozen=True):
+    """What messages say beside the incident itself."""
+
+    environment: str | None = None
+    """Where this Tocsin watches, such as `production`."""
+    external_url: str | None = None
+    """Where people find Tocsin or its dashboard."""
+    links: LinksConfig = LinksConfig()
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -80,11 +105,19 @@ class Notice(msgspec.Struct, frozen=True):
     """What the evidence points at: pairs of a label and a value, such as ("Labeler", "lab-2")."""
     evidence: tuple[str, ...]
     """Observed against allowed, strongest first."""
+    sure: str
+    """How strong the evidence is."""
     action: str
     """What Tocsin did or proposes."""
+    next: str
+    """What to do now."""
+    environment: str
+    """Where it happened; empty if it was not configured."""
+    links: tuple[tuple[str, str], ...]
+    """Pairs of a label and an absolute address."""
 
 
-def notice(transition: Transition) -> Notice:
+def notice(transition: Transition, words: Words) -> Notice:
     """Put a transition into words."""
     incident = transition.incident
     sentence = _sentence(incident)
@@ -96,7 +129,11 @@ def notice(transition: Transition) -> Notice:
         status=_status(incident),
         who=_who(incident.attribution),
         evidence=_evidence(incident.evidence),
+        sure=_sure(incident.evidence),
         action=clean(incident.action, _MAX_ACTION) if incident.action else "Tocsin has taken no action.",
+        next="Nothing, if what caused it is known and repaired." if resolved else _NEXT[incident.verdict],
+        environment="" if words.environment is None else _name(words.environment),
+        links=_links(incident, words),
     )
 
 
@@ -181,6 +218,21 @@ def _evidence(evidence: tuple[Evidence, ...]) -> tuple[str, ...]:
     lines = [f"{_compared(e)}, log evidence {e.log_e:.3g}" for e in _strongest(evidence)[:MAX_EVIDENCE]]
     rest = len(evidence) - MAX_EVIDENCE
     return (*lines, f"and {rest} more") if rest > 0 else tuple(lines)
+
+
+def _sure(evidence: tuple[Evidence, ...]) -> str:
+    """The strongest evidence as odds, and whether it stands alone."""
+    if not evidence:
+        return "seen directly, not inferred"
+    strongest, families = _strongest(evidence)[0].log_e, len({e.family for e in evidence})
+    # An e-detector's statistic is a bet against chance that pays this many times the stake.
+    odds = f"about 10^{strongest / math.log(10):.1f} to 1 against chance" if math.isfinite(strongest) else "no number"
+    return f"{odds}, from {families} {'kind' if families == 1 else 'kinds'} of evidence"
+
+
+def _links(incident: Incident, words: Words) -> tuple[tuple[str, str], ...]:
+    home = () if words.external_url is None else (("Tocsin", words.external_url),)
+    return (*links(words.links, incident, words.environment), *home)
 
 
 def _since(onset: Onset) -> str:

@@ -6,11 +6,11 @@ import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from alerting.network import ForbiddenAddressError, GuardedTransport, Network, check_address
 from alerting.receiver import Reason, SendError
 
 MAX_ANSWER = 64 * 1024
@@ -69,37 +69,28 @@ def _meaning(status: int) -> tuple[Reason, bool]:
     return (Reason.REJECTED, False) if status < 500 else (Reason.SERVER, True)
 
 
-def client(*, ca_file: Path | None = None) -> httpx.AsyncClient:
-    """Make an HTTP client that follows no redirects and keeps the addresses it talks to out of the logs.
+def client(network: Network, *, ca_file: Path | None = None) -> httpx.AsyncClient:
+    """Make an HTTP client that goes only where it may, follows no redirects, and keeps addresses out of the logs.
 
     httpx logs every address at level INFO, and here addresses are secrets: its loggers are raised to WARNING.
 
     Args:
+        network: What may be connected to; a proxy in it is all that is connected to, and decides for itself.
         ca_file: PEM file of the authorities to trust instead of the usual ones.
     """
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    inner = httpx.AsyncHTTPTransport(
+        verify=True if ca_file is None else ssl.create_default_context(cafile=str(ca_file)),
+        limits=httpx.Limits(max_keepalive_connections=0),
+        proxy=network.proxy,
+    )
     return httpx.AsyncClient(
+        transport=GuardedTransport(network, inner) if network.proxy is None else inner,
         follow_redirects=False,
         headers={"user-agent": "tocsin", "accept-encoding": "identity"},
         timeout=_READ_TIMEOUT,
-        verify=True if ca_file is None else ssl.create_default_context(cafile=str(ca_file)),
     )
-
-
-def check_address(text: str) -> str:
-    """Return an absolute http or https address unchanged.
-
-    Raises:
-        ValueError: It is not one; the message does not repeat it.
-    """
-    try:
-        url, port = httpx.URL(text), urlsplit(text).port  # the latter checks the port's range and the brackets
-    except (httpx.InvalidURL, ValueError):
-        raise ValueError("not a valid address") from None
-    if url.scheme not in {"http", "https"} or not url.host or port == 0:
-        raise ValueError("not an absolute http:// or https:// address")
-    return text
 
 
 async def post(
@@ -129,6 +120,8 @@ async def post(
                 received += chunk
                 if len(received) >= MAX_ANSWER:
                     break
+    except ForbiddenAddressError as error:
+        raise SendError(f"its address {error}", reason=Reason.FORBIDDEN, passing=True) from None
     except httpx.TimeoutException:
         raise SendError("no answer in time", reason=Reason.TIMEOUT, passing=True) from None
     except httpx.ConnectError as error:

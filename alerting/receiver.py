@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Protocol
 
+import msgspec
 from pydantic import Field
 
 from alerting.incident import Severity, Transition
-from alerting.section import Secret, Section
+from alerting.message import Words
+from alerting.network import Network
+from alerting.section import Section
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found"
     REDIRECT = "redirect"
     """The receiver lives somewhere else; redirects are not followed, because the message and its signature would."""
+    FORBIDDEN = "forbidden"
+    """Its name leads to an address that is neither public nor allowed."""
     REJECTED = "rejected"
     """The receiver understood and said no."""
     UNEXPECTED = "unexpected"
@@ -58,6 +64,17 @@ class SendError(Exception):
         self.reason = reason
         self.passing = passing
         self.retry_after = retry_after
+
+
+class Supplies(msgspec.Struct, frozen=True, kw_only=True):
+    """What every receiver is given."""
+
+    words: Words = Words()
+    """How a transition is put into words."""
+    network: Network = Network()
+    """What may be connected to."""
+    clock: Clock = time.time
+    """For signatures, and for dates in `Retry-After`."""
 
 
 class Receiver(Protocol):
@@ -91,26 +108,8 @@ class ReceiverConfig(Section, ABC):
         return _RANK[transition.incident.severity] >= _RANK[self.min_severity]
 
     @abstractmethod
-    def connect(self, *, external_url: str | None, clock: Clock) -> Receiver:
-        """Make the receiver. Nothing is sent and no connection is opened yet.
-
-        Args:
-            external_url: Where people find Tocsin or its dashboard; messages link to it.
-            clock: The wall clock, for signatures and for dates in `Retry-After`.
-        """
-
-
-def checked(secret: Secret, check: Callable[[str], object]) -> Secret:
-    """Return a secret whose content passes `check`, so that a wrong one is found at the start and not at night.
-
-    Raises:
-        ValueError: From `check`, which must not repeat the secret, or because the secret's file cannot be read.
-    """
-    try:
-        check(secret.reveal())
-    except OSError as error:
-        raise ValueError(f"cannot read the secret file ({error.strerror})") from None
-    return secret
+    def connect(self, supplies: Supplies) -> Receiver:
+        """Make the receiver. Nothing is sent and no connection is opened yet."""
 
 
 async def attempt(receiver: Receiver, transition: Transition, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """What every section of the configuration file has in common, and how it names a secret."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -32,3 +33,16 @@ class Secret(Section):
         if self.file is not None:
             return self.file.read_text(encoding="utf-8").strip()
         return self.value.get_secret_value() if self.value is not None else ""
+
+
+def checked(secret: Secret, check: Callable[[str], object]) -> Secret:
+    """Return a secret whose content passes `check`, so that a wrong one is found at the start and not at night.
+
+    Raises:
+        ValueError: From `check`, which must not repeat the secret, or because the secret's file cannot be read.
+    """
+    try:
+        check(secret.reveal())
+    except OSError as error:
+        raise ValueError(f"cannot read the secret file ({error.strerror})") from None
+    return secret

@@ -12,10 +12,11 @@ import msgspec
 from pydantic import field_validator
 
 from alerting.incident import Transition
-from alerting.message import clean, notice
-from alerting.post import check_address, client, post
-from alerting.receiver import Clock, Reason, Receiver, ReceiverConfig, SendError, checked
-from alerting.section import Secret
+from alerting.message import Words, clean, notice
+from alerting.network import check_address
+from alerting.post import client, post
+from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
+from alerting.section import Secret, checked
 
 MAX_BLOCKS = 50
 MAX_HEADER = 150
@@ -27,7 +28,7 @@ MAX_TOTAL = 12_000
 """Characters of a whole message. Not in Slack's reference: messages were seen refused at about 13,000."""
 
 # Below Slack's limits, so that the longest message, with every quote in it escaped, stays within MAX_TOTAL.
-_FALLBACK, _HEADLINE, _FIELD, _LINES, _ACTION, _FOOTER = 400, 700, 250, 1500, 500, 200
+_FALLBACK, _HEADLINE, _FIELD, _LINES, _ACTION, _NEXT, _FOOTER = 300, 700, 200, 1200, 400, 200, 100
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _BROADCAST = re.compile(r"@(?=channel|here|everyone|all)", re.IGNORECASE)
@@ -52,24 +53,24 @@ class SlackConfig(ReceiverConfig):
     def _url_is_an_address(cls, url: Secret) -> Secret:
         return checked(url, check_address)
 
-    def connect(self, *, external_url: str | None, clock: Clock) -> Receiver:
+    def connect(self, supplies: Supplies) -> Receiver:
         """Make the receiver."""
-        return SlackReceiver(self, client(), external_url=external_url, clock=clock)
+        return SlackReceiver(self, client(supplies.network), supplies)
 
 
 class SlackReceiver:
     """Posts to one incoming webhook."""
 
-    def __init__(self, config: SlackConfig, http: httpx.AsyncClient, *, external_url: str | None, clock: Clock) -> None:
+    def __init__(self, config: SlackConfig, http: httpx.AsyncClient, supplies: Supplies) -> None:
         self.name = config.name
         self._url = config.url
         self._http = http
-        self._external_url = external_url
-        self._clock = clock
+        self._words = supplies.words
+        self._clock = supplies.clock
 
     async def send(self, transition: Transition) -> None:
         """Return when Slack has said `ok`. Raises SendError."""
-        body = msgspec.json.encode(payload(transition, external_url=self._external_url))
+        body = msgspec.json.encode(payload(transition, self._words))
         answer = await post(self._http, self._url.reveal(), body, now=self._clock())
         answer.check(_slug(answer.body))
         _check_ok(answer.body)
@@ -79,20 +80,22 @@ class SlackReceiver:
         await self._http.aclose()
 
 
-def payload(transition: Transition, *, external_url: str | None) -> dict[str, object]:
+def payload(transition: Transition, words: Words) -> dict[str, object]:
     """The message in Block Kit: within every limit, and without markup or mentions whatever the incident holds.
 
-    All texts are plain text; the only markup is the link to `external_url`.
+    All texts are plain text; the only markup is that of the links.
     """
-    content = notice(transition)
-    facts = (("Status", content.status), ("Since", content.since), *content.who)
+    content = notice(transition, words)
+    where = [("Environment", content.environment)] if content.environment else []
+    facts = (("Status", content.status), ("Since", content.since), ("How sure", content.sure), *where, *content.who)
     footer = f"Incident {clean(transition.incident.id, 64)}, step {transition.number}"
-    link = "" if external_url is None else f" <{_link(external_url)}|Open Tocsin>"
+    link = "".join(f" | <{_link(address)}|{label}>" for label, address in content.links)
     blocks: list[dict[str, object]] = [
         {"type": "header", "text": _plain(content.title, MAX_HEADER)},
         {"type": "section", "text": _plain(content.headline, _HEADLINE)},
         {"type": "section", "fields": [_plain(f"{label}\n{value}", _FIELD) for label, value in facts[:MAX_FIELDS]]},
         {"type": "section", "text": _plain(f"What Tocsin did\n{content.action}", _ACTION)},
+        {"type": "section", "text": _plain(f"What to do\n{content.next}", _NEXT)},
         {
             "type": "context",
             "elements": [{"type": "mrkdwn", "text": _escape(footer, _FOOTER) + link, "verbatim": True}],

@@ -18,15 +18,15 @@ import httpx
 import msgspec
 from pydantic import SecretStr, field_validator
 
-from alerting.incident import Incident, Status, Transition
-from alerting.message import clean, notice, utc
-from alerting.post import check_address, client, post
-from alerting.receiver import Clock, Reason, Receiver, ReceiverConfig, SendError, checked
-from alerting.section import Secret
+from alerting.alert import NEVER, annotations, ended_at, labels, rfc3339
+from alerting.incident import Transition
+from alerting.message import Words, notice
+from alerting.network import check_address
+from alerting.post import client, post
+from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
+from alerting.section import Secret, checked
 
 _PREFIX = "whsec_"
-_MAX_LABEL = 256
-_NEVER = "0001-01-01T00:00:00Z"  # What Alertmanager writes for a time that there is none of.
 
 
 class WebhookConfig(ReceiverConfig):
@@ -58,27 +58,25 @@ class WebhookConfig(ReceiverConfig):
     def _secret_is_a_key(cls, secret: Secret | None) -> Secret | None:
         return None if secret is None else checked(secret, signing_key)
 
-    def connect(self, *, external_url: str | None, clock: Clock) -> Receiver:
+    def connect(self, supplies: Supplies) -> Receiver:
         """Make the receiver."""
-        return WebhookReceiver(self, client(ca_file=self.ca_file), external_url=external_url, clock=clock)
+        return WebhookReceiver(self, client(supplies.network, ca_file=self.ca_file), supplies)
 
 
 class WebhookReceiver:
     """Posts to one address; any 2xx is a yes."""
 
-    def __init__(
-        self, config: WebhookConfig, http: httpx.AsyncClient, *, external_url: str | None, clock: Clock
-    ) -> None:
+    def __init__(self, config: WebhookConfig, http: httpx.AsyncClient, supplies: Supplies) -> None:
         self.name = config.name
         self._url = config.url
         self._secret = config.secret
         self._http = http
-        self._external_url = external_url
-        self._clock = clock
+        self._words = supplies.words
+        self._clock = supplies.clock
 
     async def send(self, transition: Transition) -> None:
         """Return when the address has answered 2xx. Raises SendError."""
-        body = msgspec.json.encode(payload(transition, receiver=self.name, external_url=self._external_url))
+        body = msgspec.json.encode(payload(transition, self._words, receiver=self.name))
         now = self._clock()
         headers = self._headers(transition.id, int(now), body)
         (await post(self._http, self._url.get_secret_value(), body, headers=headers, now=now)).check()
@@ -123,69 +121,37 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def payload(transition: Transition, *, receiver: str, external_url: str | None) -> dict[str, object]:
+def payload(transition: Transition, words: Words, *, receiver: str) -> dict[str, object]:
     """Alertmanager's payload with one alert, and the transition as `tocsin`.
 
     `groupKey`, `fingerprint` and `startsAt` stay the same for the whole life of an incident, so a receiver sees one
     alert fire and end; verdict and severity are labels that may change in between.
     """
-    incident = transition.incident
-    status = "resolved" if incident.status is Status.RESOLVED else "firing"  # the format knows these two
-    labels = _labels(incident)
-    annotations = _annotations(transition)
-    url = external_url or ""
+    incident, content = transition.incident, notice(transition, words)
+    end = ended_at(incident)
+    status = "firing" if end is None else "resolved"  # Alertmanager knows no other
+    alert_labels, alert_annotations = labels(incident, content.environment), annotations(content)
+    url = words.external_url or ""
     return {
         "version": "4",
-        "groupKey": f'{{}}:{{incident="{labels["incident"]}"}}',
+        "groupKey": f'{{}}:{{incident="{alert_labels["incident"]}"}}',
         "truncatedAlerts": 0,
         "status": status,
         "receiver": receiver,
-        "groupLabels": {"incident": labels["incident"]},
-        "commonLabels": labels,
-        "commonAnnotations": annotations,
+        "groupLabels": {"incident": alert_labels["incident"]},
+        "commonLabels": alert_labels,
+        "commonAnnotations": alert_annotations,
         "externalURL": url,
         "alerts": [
             {
                 "status": status,
-                "labels": labels,
-                "annotations": annotations,
-                "startsAt": _rfc3339(incident.opened_at),
-                "endsAt": _NEVER if incident.status is not Status.RESOLVED else _rfc3339(_end(incident)),
+                "labels": alert_labels,
+                "annotations": alert_annotations,
+                "startsAt": rfc3339(incident.opened_at),
+                "endsAt": NEVER if end is None else rfc3339(end),
                 "generatorURL": url,
                 "fingerprint": hashlib.sha256(incident.id.encode("utf-8", "replace")).hexdigest()[:16],
             }
         ],
         "tocsin": msgspec.to_builtins(transition),
     }
-
-
-def _labels(incident: Incident) -> dict[str, str]:
-    labels = {
-        "alertname": "TocsinIncident",
-        "incident": incident.id,
-        "model": incident.model,
-        "version": incident.version,
-        "verdict": incident.verdict.value,
-        "severity": incident.severity.value,
-    }
-    return {name: clean(value, _MAX_LABEL) for name, value in labels.items()}
-
-
-def _annotations(transition: Transition) -> dict[str, str]:
-    content = notice(transition)
-    who = "; ".join(f"{label}: {value}" for label, value in content.who)
-    return {
-        "summary": content.headline,
-        "description": "\n".join(
-            (content.status, f"since {content.since}", *([who] if who else []), *content.evidence, content.action)
-        ),
-    }
-
-
-def _end(incident: Incident) -> float:
-    return incident.updated_at if incident.resolved_at is None else incident.resolved_at
-
-
-def _rfc3339(ts: float) -> str:
-    moment = utc(ts)
-    return _NEVER if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -50,6 +50,7 @@ def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, re
         "models": {model: {"reference": {"events": reference}}},
         "detection": {"budget": BUDGET},
         "alerting": {
+            "network": {"allow": ["127.0.0.0/8"]},
             "receivers": [
                 {
                     "kind": "webhook",
@@ -57,7 +58,7 @@ def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, re
                     "url": addresses.receiver,
                     "secret": {"value": f"${{{SECRET_VARIABLE}}}"},
                 }
-            ]
+            ],
         },
         "registry": {"kind": "mlflow", "url": addresses.registry, "alias": ALIAS},
         "rollback": {"mode": "auto", "cooldown": 3600},

@@ -25,7 +25,8 @@ CANARY = "c4n4ry"
 
 
 def parse(*receivers: dict[str, object], **more: object) -> AlertingConfig:
-    return AlertingConfig.model_validate({"receivers": receivers, **more})
+    network = {"allow": ["127.0.0.1"]}
+    return AlertingConfig.model_validate({"receivers": receivers, "network": network, **more})
 
 
 def hook(address: str = "http://127.0.0.1/", **more: object) -> dict[str, object]:

@@ -3,13 +3,15 @@
 import math
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.incident import Attribution, Change, Evidence, Status, Transition, Verdict
-from alerting.message import MAX_EVIDENCE, MAX_FEATURES, Notice, clean, notice
+from alerting.message import MAX_EVIDENCE, MAX_FEATURES, Notice, Words, clean
+from alerting.message import notice as notice_with
 from tests.kit import golden
 from tests.kit.incidents import OPENED_AT, incident, opened, resolved, transitions
 
@@ -31,6 +33,10 @@ CASES = {
     Verdict.PERFORMANCE: {"attribution": Attribution()},
     Verdict.SILENCE: {"attribution": Attribution(), "evidence": ()},
 }
+
+
+def notice(transition: Transition, **words: Any) -> Notice:
+    return notice_with(transition, Words(**words))
 
 
 def lines(content: Notice) -> list[str]:

@@ -33,6 +33,7 @@ detection: {{budget: 10000}}
 store: {{path: {folder}/tocsin.db, commit_every: 0.2}}
 quarantine: {{file: {folder}/quarantine.jsonl}}
 alerting:
+  network: {{allow: [127.0.0.1]}}
   receivers:
     - {{kind: webhook, name: hook, url: "{hook}"}}
 registry: {{kind: file, path: {folder}/registry.json}}

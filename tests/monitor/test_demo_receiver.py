@@ -16,6 +16,7 @@ from alerting.receiver import SendError
 from alerting.webhook import WebhookConfig, sign, signing_key
 from monitor.demo.receiver import MAX_BYTES, TOLERANCE, Message, Receiver, SignatureError, verify
 from tests.kit.incidents import opened, resolved
+from tests.kit.supplies import on_loopback
 
 SECRET = "whsec_" + base64.b64encode(b"a key that only two know").decode()
 NOW = 1_772_420_800.0
@@ -54,7 +55,7 @@ def test_what_the_webhook_receiver_of_tocsin_sends_is_kept_and_shown_once(pager:
         config = WebhookConfig.model_validate(
             {"kind": "webhook", "name": "demo", "url": pager.url, "secret": {"value": secret}}
         )
-        sender = config.connect(external_url=None, clock=lambda: NOW)
+        sender = config.connect(on_loopback(clock=lambda: NOW))
         try:
             for transition in (opened(), opened(), resolved()):
                 await sender.send(transition)

@@ -1,0 +1,33 @@
+"""Ten thousand incidents that an attacker might wish for, through every payload there is."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+
+from alerting.incident import Attribution, Evidence, Transition
+from tests.kit.incidents import opened, transitions
+from tests.kit.payloads import WORST, check_pagerduty, check_slack, check_webhook
+
+CHECKS = [check_pagerduty, check_slack, check_webhook]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS)
+def test_ten_thousand_incidents(check: Callable[[Transition], None]) -> None:
+    @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(transitions())
+    @example(WORST)
+    def holds(transition: Transition) -> None:
+        check(transition)
+
+    holds()
+
+
+@pytest.mark.parametrize("text", ["x", "\u202e", "<!channel>", "é", "😀", "&", '"', "\x00", "{0}"])
+def test_a_megabyte_of_text_in_every_place(text: str) -> None:
+    long = text * (1_000_000 // len(text))
+    who = Attribution(long, long, (long,) * 3, long, long, long)
+    evidence = (Evidence(long, long, 1.0, 0.5, 0.1),) * 3
+    for check in CHECKS:
+        check(opened(id=long, model=long, version=long, attribution=who, evidence=evidence, action=long))

@@ -1,0 +1,121 @@
+"""What every payload must keep, whatever the incident holds; and the worst incident that anybody thought of."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from alerting import pagerduty, webhook
+from alerting.incident import Attribution, Change, Evidence, Transition
+from alerting.links import LinksConfig
+from alerting.message import Words, notice
+from alerting.slack import MAX_BLOCKS, MAX_FIELD, MAX_FIELDS, MAX_HEADER, MAX_TEXT, MAX_TOTAL, payload
+from tests.kit import schemas
+from tests.kit.incidents import opened
+
+WORDS = Words(
+    environment="production",
+    external_url="https://tocsin.example/",
+    links=LinksConfig(
+        incident="https://tocsin.example/incidents/{incident}",
+        dashboard="https://grafana.example/d/tocsin?var-model={model}&from={from_ms}&to={to_ms}",
+        runbook="https://docs.example/runbook#{verdict}",
+    ),
+)
+LINK = re.compile(r" \| <https://(tocsin|grafana|docs)\.example/[^<>|\s]*\|(Incident|Dashboard|Runbook|Tocsin)>")
+WORST = opened(
+    model='"' * 256,
+    version="\\" * 256,
+    attribution=Attribution('"' * 256, "&" * 256, tuple('"' * 256 for _ in range(9)), "<" * 256, '"' * 256, "😀" * 256),
+    evidence=tuple(Evidence('"' * 256, '"' * 256, -1.234e-300, -1.234e-300, -1.234e-300) for _ in range(20)),
+    action='"\\' * 5000,
+)
+
+
+def units(text: str) -> int:
+    """Length as JavaScript counts, the longer of the two ways that are in use."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def texts(value: object) -> Iterator[dict[str, object]]:
+    """All text objects of a message."""
+    if isinstance(value, dict):
+        if value.get("type") in {"plain_text", "mrkdwn"}:
+            yield value
+        for part in value.values():
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+
+
+def check_slack(transition: Transition) -> None:
+    """Every limit holds, and nothing is a mention."""
+    message = json.loads(msgspec.json.encode(payload(transition, WORDS)))
+    blocks = message["blocks"]
+    assert 1 <= len(blocks) <= MAX_BLOCKS
+    assert 1 <= units(message["text"]) <= MAX_TEXT
+    assert units(json.dumps(message, ensure_ascii=False)) <= MAX_TOTAL
+    for block in blocks:
+        match block["type"]:
+            case "header":
+                assert block["text"]["type"] == "plain_text"
+                assert units(block["text"]["text"]) <= MAX_HEADER
+            case "section":
+                assert ("text" in block) != ("fields" in block)
+                assert len(block.get("fields", [])) <= MAX_FIELDS
+                assert all(units(field["text"]) <= MAX_FIELD for field in block.get("fields", []))
+            case "context":
+                assert 1 <= len(block["elements"]) <= 10
+            case other:
+                raise AssertionError(other)
+    for text in texts(blocks):
+        assert 1 <= units(text["text"]) <= MAX_TEXT
+        assert text.get("emoji") is False if text["type"] == "plain_text" else text["verbatim"] is True
+    for text in [message["text"], *(text["text"] for text in texts(blocks))]:
+        said = LINK.sub("", text)
+        assert "<" not in said  # so no <!channel>, <@U…>, <#C…>, no other link
+        assert ">" not in said
+        assert not re.search(r"&(?!(amp|lt|gt);)", said)  # an entity is never cut
+        assert not re.search("@(channel|here|everyone|all)", said, re.IGNORECASE)
+
+
+def check_pagerduty(transition: Transition) -> None:
+    """The events for a transition, and for a rollback in it, keep the schema (where it is at hand) and the limits."""
+    content, key = notice(transition, WORDS), "0" * 32
+    event = pagerduty.event(transition, content, routing_key=key)
+    acted = Transition(Change.ACTED, 2, msgspec.structs.replace(transition.incident, rolled_back_to="1.1.0"))
+    for path, made in (
+        ("/enqueue", event),
+        ("/change/enqueue", pagerduty.change_event(acted, notice(acted, WORDS), routing_key=key)),
+    ):
+        body = pagerduty.encoded(made)
+        assert len(body) <= pagerduty.MAX_BYTES
+        found: dict[str, Any] = json.loads(body)
+        if path == "/enqueue":
+            assert 1 <= len(found["dedup_key"]) <= pagerduty.MAX_DEDUP_KEY
+            assert found["event_action"] in {"trigger", "acknowledge", "resolve"}
+        if "payload" in found:
+            assert 1 <= len(found["payload"]["summary"]) <= pagerduty.MAX_SUMMARY
+            datetime.fromisoformat(found["payload"].get("timestamp", "2026-01-01"))
+        if (schema := schemas.pagerduty(path)) is not None:
+            schema.validate(found)
+
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
+
+
+def check_webhook(transition: Transition) -> None:
+    """Any incident arrives whole, beside an alert that keeps Alertmanager's form."""
+    message = json.loads(msgspec.json.encode(webhook.payload(transition, WORDS, receiver="hook")))
+    (alert,) = message["alerts"]
+    assert RFC3339.fullmatch(alert["startsAt"])
+    assert RFC3339.fullmatch(alert["endsAt"])
+    for found in (alert["labels"], alert["annotations"]):
+        assert all(isinstance(text, str) and len(text) < 20_000 for text in found.values())
+    assert not any(ord(c) < 32 for text in alert["labels"].values() for c in text)
+    # JSON has no NaN and no infinity: they arrive as null, everything else as it was.
+    assert message["tocsin"] == json.loads(msgspec.json.encode(transition))
