@@ -7,14 +7,19 @@ to 1, an alarm whenever a stream's weighted statistic reaches A has an average r
 simulation (Shin, Ramdas and Rinaldo 2022, arXiv:2203.03532).
 """
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import local
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from detectors.rounds import Rounds
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,6 +29,10 @@ QUIET = 1e-3
 """An excursion begins and ends where the statistic passes this share of the threshold."""
 OVERSHOOT = 10.0
 """The statistic is held at this multiple of the threshold, so that recovery shows soon after it happens."""
+
+
+_ROUNDING = 1.0 + 1e-9
+"""Makes an upper bound of a sum safe from the order of its additions."""
 
 
 class Excursion(msgspec.Struct):
@@ -89,6 +98,23 @@ class Step(NamedTuple):
     changes: list[Change]
 
 
+class _Workspace(local):
+    """Memory that is used again: to ask the system for megabytes with each batch costs as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._held = np.empty((2, 0))
+
+    def array(self, number: int, shape: tuple[int, ...]) -> Floats:
+        """Array `number` (0 or 1) of this thread, with whatever was in it; good until it is asked for again."""
+        size = math.prod(shape)
+        if size > self._held.shape[1]:
+            self._held = np.empty((2, size))
+        return self._held[number, :size].reshape(shape)
+
+
+_workspace = _Workspace()
+
+
 class Family:
     """Streams on one clock, each with several bets, kept once for every key.
 
@@ -121,27 +147,37 @@ class Family:
         self._flat = tables.reshape(-1, self.bets)
         self._kinds = tables.shape[0] // self.streams
         self._offsets = np.arange(self.streams) * self.codes
-        self._total_weight = weights.sum(axis=1)
+        self._first = np.ones_like(weights)
         self._divisors = divisors or {}
         self._ceiling = 1.0 + OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
 
-    def run(self, batch: Batch) -> Step:
-        """Compute what `batch` does, without doing it."""
-        step = Step({}, {}, [])
+    def factors(self, batch: Batch) -> Floats:
+        """What each event multiplies each bet by, divisors left out, shape (n, streams, bets)."""
+        rows = batch.codes + self._offsets
+        if self._kinds > 1:
+            rows += (batch.keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
+        into = _workspace.array(0, (*rows.shape, self.bets))
+        return np.take(self._flat, rows, axis=0, out=into, mode="clip")  # the other modes make a copy first
+
+    def run(self, batch: Batch, factors: Floats | None = None) -> Step:
+        """Compute what `batch` does, without doing it.
+
+        Args:
+            batch: the events.
+            factors: what `factors` gives, where a family with the same tables has just been asked for it.
+        """
         if batch.index.size == 0:
-            return step
-        keys = batch.keys.tolist()
-        path = self._factors(batch, keys)
-        with np.errstate(over="ignore"):
-            self._walk(keys, path, step)
-            levels = self._levels(path)
-        if not (levels < OVERSHOOT * self.threshold).all():
-            path = self._factors(batch, keys)
-            self._walk(keys, path, step, self._ceiling)
-            levels = self._levels(path)
-        for key, stream in self._loud(batch, levels):
-            rows = np.flatnonzero(batch.keys == key)
-            self._follow(key, stream, levels[rows, stream], batch.rows(rows), step)
+            return Step({}, {}, [])
+        if factors is None:
+            factors = self.factors(batch)
+        rounds = Rounds.of(batch.keys)
+        path = self._walk(rounds, factors)
+        highest = self._highest(path)
+        if not highest.max() < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
+            path = self._walk(rounds, factors, self._ceiling)
+            highest = self._highest(path)
+        step = Step(rounds.last(path), {}, [])
+        self._follow_loud(batch, rounds, path, np.flatnonzero(highest >= QUIET * self.threshold), step)
         step.changes.sort()
         return step
 
@@ -163,64 +199,64 @@ class Family:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))
 
-    def _factors(self, batch: Batch, keys: list[int]) -> Floats:
-        """What each event multiplies each bet by, shape (n, streams, bets)."""
-        rows = batch.codes + self._offsets
-        if self._kinds > 1:
-            rows += (batch.keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
-        factors: Floats = np.take(self._flat, rows, axis=0)
-        for key in self._divisors.keys() & set(keys):
-            factors[batch.keys == key] /= self._divisors[key]
-        return factors
+    def _walk(self, rounds: Rounds, factors: Floats, ceiling: Floats | None = None) -> Floats:
+        """Statistics after each event, M + 1, in the order of the rounds, shape (n, streams, bets).
 
-    def _walk(self, keys: list[int], path: Floats, step: Step, ceiling: Floats | None = None) -> None:
-        """Turn factors into statistics in place, event by event, each from its key's last one.
-
-        A loop of two calls an event is the fastest exact form: the closed form with running products needs four passes
-        over the data, and its rounding would depend on how events were cut into batches.
+        A round is a few numpy calls for the events of all its keys. That is the fastest exact form: the closed form
+        with running products needs more passes, and its rounding would depend on how events were cut into batches.
         """
+        path = np.take(factors, rounds.rows, axis=0, out=_workspace.array(1, factors.shape), mode="clip")
+        for rank, key in enumerate(rounds.keys):
+            if key in self._divisors:
+                path[rounds.places(rank)] /= self._divisors[key]
+        before = np.stack([self.statistic.get(key, self._first) for key in rounds.keys])
         multiply, add = np.multiply, np.add
-        first = np.ones_like(self.weights)
-        last: dict[int, Floats] = {key: self.statistic.get(key, first) for key in set(keys)}
-        for key, row in zip(keys, path, strict=True):
-            multiply(last[key], row, row)
-            add(row, 1.0, row)
-            if ceiling is not None:
-                np.minimum(row, ceiling, out=row)
-            last[key] = row
-        step.statistic.update({key: row.copy() for key, row in last.items()})
+        with np.errstate(over="ignore"):
+            for slab in rounds.slabs(path):
+                before = before[: slab.shape[1]]
+                one = np.ones_like(before)  # adding a scalar takes half as long again
+                for now in slab:
+                    multiply(before, now, now)
+                    add(now, one, now)
+                    if ceiling is not None:
+                        np.minimum(now, ceiling, out=now)
+                    before = now
+        return path
 
-    def _levels(self, path: Floats) -> Floats:
-        """Weighted statistics, shape (n, streams)."""
-        return np.asarray(np.einsum("nkb,kb->nk", path, self.weights) - self._total_weight)
+    def _highest(self, path: Floats) -> Floats:
+        """An upper bound of the weighted statistic of each stream along a path, shape (streams,)."""
+        return np.asarray(((path.max(axis=0) - 1.0) * self.weights).sum(axis=1) * _ROUNDING)
 
-    def _loud(self, batch: Batch, levels: Floats) -> list[tuple[int, int]]:
-        """Keys and streams of the batch whose excursions may have begun, gone on or ended."""
-        found = {place for place in self.excursions if (batch.keys == place[0]).any()}
-        if levels.max() >= QUIET * self.threshold:
-            rows, streams = np.nonzero(levels >= QUIET * self.threshold)
-            found.update(zip(batch.keys[rows].tolist(), streams.tolist(), strict=True))
-        return sorted(found)
+    def _follow_loud(self, batch: Batch, rounds: Rounds, path: Floats, suspects: Codes, step: Step) -> None:
+        """Follow each excursion that may have begun in one of the streams `suspects`, gone on or ended."""
+        ranks = {key: rank for rank, key in enumerate(rounds.keys)}
+        ongoing = [place for place in self.excursions if place[0] in ranks]
+        for stream in sorted({*suspects.tolist(), *(stream for _, stream in ongoing)}):
+            levels = ((path[:, stream] - 1.0) * self.weights[stream]).sum(axis=1)
+            loud = batch.keys[rounds.rows[np.flatnonzero(levels >= QUIET * self.threshold)]].tolist()
+            for key in {*loud, *(key for key, other in ongoing if other == stream)}:
+                places = rounds.places(ranks[key])
+                self._follow(key, stream, levels[places], batch, rounds.rows[places], step)
 
-    def _follow(self, key: int, stream: int, levels: Floats, batch: Batch, step: Step) -> None:
-        """Begin, feed, alarm and end the excursions of one stream along its levels."""
+    def _follow(self, key: int, stream: int, levels: Floats, batch: Batch, rows: Codes, step: Step) -> None:
+        """Begin, feed, alarm and end the excursions of one stream along its levels, at these rows of the batch."""
         current = self.excursions.get((key, stream))
         if current is not None:
             current = msgspec.structs.replace(current, counts=list(current.counts))
         loud = levels >= QUIET * self.threshold
-        cuts = (np.flatnonzero(np.diff(loud)) + 1).tolist()
+        cuts = (np.flatnonzero(loud[1:] != loud[:-1]) + 1).tolist()
         for low, high in zip([0, *cuts], [*cuts, levels.size], strict=True):
             if not loud[low]:
                 if current is not None and current.alarmed_index is not None:
-                    step.changes.append(Change(int(batch.index[low]), key, stream, Turn.OVER))
+                    step.changes.append(Change(int(batch.index[rows[low]]), key, stream, Turn.OVER))
                 current = None
                 continue
             if current is None:
-                current = Excursion(int(batch.index[low]), float(batch.ts[low]), [0] * self.codes)
-            added = np.bincount(batch.codes[low:high, stream], minlength=self.codes)
-            current.counts = (np.asarray(current.counts) + added).tolist()
+                current = Excursion(int(batch.index[rows[low]]), float(batch.ts[rows[low]]), [0] * self.codes)
+            for code, count in Counter(batch.codes[rows[low:high], stream].tolist()).items():
+                current.counts[code] += count
             if current.alarmed_index is None and levels[low:high].max() >= self.threshold:
-                row = low + int(np.argmax(levels[low:high] >= self.threshold))
+                row = rows[low + int(np.argmax(levels[low:high] >= self.threshold))]
                 current.alarmed_index, current.alarmed_ts = int(batch.index[row]), float(batch.ts[row])
                 step.changes.append(Change(current.alarmed_index, key, stream, Turn.ALARM))
         step.excursions[key, stream] = current
