@@ -44,7 +44,10 @@ lint: setup  ## Style, types, import layers.
 
 check: lint test test-slow  ## Everything CI runs.
 
+chart: setup  ## Make the generated parts of the Helm chart anew, after a change of the configuration or the values.
+	$(RUN)python helm/generate.py
+
 clean:  ## Remove what the other commands made.
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
-.PHONY: help setup demo test test-slow dashboards bench lint check clean
+.PHONY: help setup demo test test-slow dashboards chart bench lint check clean

@@ -1,3 +1,3 @@
 """Plugins for the whole tree: fixtures that several folders share."""
 
-pytest_plugins = ["tests.kit.brokers", "tests.kit.mlflow_server", "tests.kit.postgres"]
+pytest_plugins = ["tests.kit.brokers", "tests.kit.helm", "tests.kit.mlflow_server", "tests.kit.postgres"]
