@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,31 +48,22 @@ class Prometheus:
         times = {"start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
         return list(self.ask("query_range", query=expression, **times)["result"])
 
-    def wait_until(self, true: Callable[[], bool], seconds: float = 60.0) -> bool:
-        """Whether it comes true in time."""
-        deadline = time.monotonic() + seconds
-        while not true():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.2)
-        return True
-
 
 @contextmanager
 def running_prometheus(
-    folder: Path, targets: Mapping[str, str], rules: list[Path], alertmanager: str | None = None, scrape: str = "1s"
+    folder: Path, targets: Mapping[str, str], rules: list[Path], alertmanager: str, *, evaluate: str
 ) -> Iterator[Prometheus]:
-    """Scrape `targets` (address by job) and evaluate the rules, every `scrape`; send alerts to host:port."""
+    """Scrape `targets` (address by job) and `evaluate` the rules, both so often; send alerts to host:port."""
     config = {
-        "global": {"scrape_interval": scrape, "evaluation_interval": scrape},
+        "global": {"scrape_interval": evaluate, "evaluation_interval": evaluate},
         "rule_files": [str(path) for path in rules],
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": [address]}]} for job, address in targets.items()
         ],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    port = _free_port()
+    port = free_port()
     command = [
         program("prometheus"),
         f"--config.file={folder}/prometheus.yml",
@@ -97,7 +88,7 @@ def running_alertmanager(folder: Path, webhook: str) -> Iterator[str]:
         "receivers": [{"name": "hook", "webhook_configs": [{"url": webhook}]}],
     }
     (folder / "alertmanager.yml").write_text(json.dumps(config))
-    port = _free_port()
+    port = free_port()
     command = [program("prometheus-alertmanager"), f"--config.file={folder}/alertmanager.yml"]
     command += [f"--storage.path={folder}/alertmanager", f"--web.listen-address=127.0.0.1:{port}"]
     command += ["--cluster.listen-address=", "--log.level=warn"]  # without the empty one it listens everywhere
@@ -128,7 +119,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -16,6 +16,7 @@ def served(
     flip_from: int | None = None,
     flipped: float = 0.5,
     step: float = 10.0,
+    start: float = START,
     delay: int = 30,
 ) -> list[bytes]:
     """Records of `count` predictions, each labelled about `delay` predictions later.
@@ -24,16 +25,23 @@ def served(
     """
     return [
         json.dumps(event).encode()
-        for event in _events(count, random.Random(seed), model, flip_from, flipped, step, delay)
+        for event in _events(count, random.Random(seed), model, flip_from, flipped, step, start, delay)
     ]
 
 
 def _events(
-    count: int, draw: random.Random, model: str, flip_from: int | None, flipped: float, step: float, delay: int
+    count: int,
+    draw: random.Random,
+    model: str,
+    flip_from: int | None,
+    flipped: float,
+    step: float,
+    start: float,
+    delay: int,
 ) -> Iterator[dict[str, Any]]:
     labels: list[tuple[int, dict[str, Any]]] = []
     for number in range(count):
-        ts = START + number * step
+        ts = start + number * step
         truth = draw.choice(("ham", "spam"))
         poisoned = flip_from is not None and number >= flip_from
         wrong = draw.random() < (flipped if poisoned and truth == "spam" else 0.03)
