@@ -48,6 +48,7 @@ detection:
 store: {{path: {folder}/tocsin.db, commit_every: 0.5}}
 quarantine: {{file: {folder}/quarantine.jsonl}}
 alerting:
+  network: {{allow: [127.0.0.1]}}
   receivers:
     - {{kind: webhook, name: oncall, url: "{oncall}"}}
     - {{kind: webhook, name: gone, url: "{gone}"}}
