@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from alerting.alertmanager import AlertmanagerConfig
 from alerting.incident import Transition
 from alerting.life import LifeConfig
 from alerting.links import LinksConfig
@@ -20,9 +21,13 @@ from alerting.pagerduty import PagerdutyConfig
 from alerting.receiver import Clock, Receiver, Supplies
 from alerting.section import Section
 from alerting.slack import SlackConfig
+from alerting.slack_bot import SlackBotConfig
 from alerting.webhook import WebhookConfig
 
-AnyReceiver = Annotated[PagerdutyConfig | SlackConfig | WebhookConfig, Field(discriminator="kind")]
+AnyReceiver = Annotated[
+    AlertmanagerConfig | PagerdutyConfig | SlackBotConfig | SlackConfig | WebhookConfig,
+    Field(discriminator="kind"),
+]
 
 
 class AlertingConfig(Section):

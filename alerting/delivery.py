@@ -3,54 +3,22 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
-
-import msgspec
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
 from alerting.breaker import Breaker
+from alerting.incident import Transition
 from alerting.outbox import Message, Outbox
-from alerting.receiver import Clock, Reason, Receiver, SendError, attempt
+from alerting.policy import Attempt, Outcome, Policy
+from alerting.receiver import Clock, Reason, Receiver, Repeating, SendError, attempt
 
 log = logging.getLogger(__name__)
 
 _PAGE = 100  # Messages that are first asked of the outbox; more only while receivers block so many.
 _MIN_DELAY = 0.1  # Seconds; full jitter alone may say "at once".
-
-
-class Outcome(StrEnum):
-    """What became of one attempt; the value is a metric label."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    DEAD = "dead"
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One attempt, for the metrics."""
-
-    receiver: str
-    outcome: Outcome
-    reason: Reason | None
-    """Why it failed; None where it did not."""
-    seconds: float
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """When to give up an attempt and when to make the next one. Times are seconds."""
-
-    timeout: float = 15.0
-    """Total time of one attempt, from the name lookup to the last byte of the answer."""
-    first_delay: float = 1.0
-    """The n-th repeat waits a random time up to `first_delay * 2 ** n` (full jitter), at most `longest_delay`."""
-    longest_delay: float = 300.0
-    breaker_threshold: int = 5
-    breaker_pause: float = 30.0
-    poll: float = 1.0
-    """How often the outbox is looked at when nobody calls `wake`."""
 
 
 class Delivery:
@@ -81,8 +49,10 @@ class Delivery:
         self._chance = chance or random.Random()  # noqa: S311  spreads load, protects nothing
         self._observe = observe
         self._breakers = {
-            name: Breaker(threshold=policy.breaker_threshold, pause=policy.breaker_pause) for name in self._receivers
+            name: Breaker(threshold=policy.breaker_threshold, pause=policy.breaker_pause, spacing=receiver.spacing)
+            for name, receiver in self._receivers.items()
         }
+        self._repeated_at: dict[str, float] = {}
         self._flying: dict[str, asyncio.Task[None]] = {}
         self._unwritten: dict[str, Callable[[], None]] = {}
         self._news = asyncio.Event()
@@ -167,8 +137,23 @@ class Delivery:
         for message_id, write in tuple(self._unwritten.items()):
             self._write(message_id, write)
         for message in self._ready(now):
-            task = asyncio.create_task(self._deliver(message))
-            self._flying[message.receiver] = task
+            self._begin(message.receiver, self._deliver(message), now)
+        for name, receiver in self._receivers.items():
+            if isinstance(receiver, Repeating) and self._is_free(name, now) and self._repeat_is_due(receiver, now):
+                self._repeated_at[name] = now
+                if told := self._outbox.told(name):
+                    self._begin(name, self._repeat(receiver, told), now)
+
+    def _begin(self, receiver: str, work: Coroutine[object, object, None], now: float) -> None:
+        self._breakers[receiver].began(now)
+        self._flying[receiver] = asyncio.create_task(work)
+
+    def _is_free(self, receiver: str, now: float) -> bool:
+        return receiver not in self._flying and self._breakers[receiver].allows(now)
+
+    def _repeat_is_due(self, receiver: Repeating, now: float) -> bool:
+        # Also where the clock was set back: to repeat too early harms nobody.
+        return not 0.0 <= now - self._repeated_at.get(receiver.name, -math.inf) < receiver.every
 
     def _ready(self, now: float) -> Iterable[Message]:
         """The oldest due message of every free receiver.
@@ -176,7 +161,7 @@ class Delivery:
         A receiver that is busy or failing may have any number of older messages due, which must not hide those of
         others: the page grows until it has something for every free receiver, or everything.
         """
-        free = {name for name in self._receivers if name not in self._flying and self._breakers[name].allows(now)}
+        free = {name for name in self._receivers if self._is_free(name, now)}
         ready: dict[str, Message] = {}
         limit = _PAGE
         while free:
@@ -195,25 +180,42 @@ class Delivery:
 
     async def _deliver(self, message: Message) -> None:
         """One attempt, and its result into the outbox."""
-        started = time.monotonic()
-        error = None
+        started, receipt, error = time.monotonic(), None, None
+        receiver = self._receivers[message.receiver]
         try:
-            await attempt(self._receivers[message.receiver], message.transition, self._policy.timeout)
+            sending = receiver.send(message.transition, message.receipt)
+            receipt = await attempt(sending, receiver.name, self._policy.timeout)
         except SendError as failure:
             error = failure
         finally:
             del self._flying[message.receiver]
             self._news.set()
-        outcome = self._settle(message, error)
+        outcome = self._settle(message, receipt, error)
         reason = None if error is None else error.reason
         self._observe(Attempt(message.receiver, outcome, reason, time.monotonic() - started))
 
-    def _settle(self, message: Message, error: SendError | None) -> Outcome:
+    async def _repeat(self, receiver: Repeating, told: Sequence[Transition]) -> None:
+        """One repeat; should it fail, the next one will do."""
+        started, outcome, reason = time.monotonic(), Outcome.DELIVERED, None
+        try:
+            await attempt(receiver.repeat(told), receiver.name, self._policy.timeout)
+        except SendError as error:
+            outcome, reason = Outcome.RETRY, error.reason
+            self._breakers[receiver.name].failed(self._clock(), retry_after=error.retry_after)
+            log.warning("receiver %s did not accept a repeat of what is firing: %s", receiver.name, error)
+        else:
+            self._breakers[receiver.name].succeeded()
+        finally:
+            del self._flying[receiver.name]
+            self._news.set()
+        self._observe(Attempt(receiver.name, outcome, reason, time.monotonic() - started))
+
+    def _settle(self, message: Message, receipt: str | None, error: SendError | None) -> Outcome:
         now = self._clock()
         outbox, breaker = self._outbox, self._breakers[message.receiver]
         if error is None:
             breaker.succeeded()
-            self._write(message.id, lambda: outbox.delivered(message, now))
+            self._write(message.id, lambda: outbox.delivered(message, now, receipt))
             return Outcome.DELIVERED
         text = f"{error.reason}: {error}"
         if not error.passing:

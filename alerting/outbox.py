@@ -16,6 +16,8 @@ class Message(msgspec.Struct, frozen=True):
     created_at: float
     """Epoch seconds of the wall clock."""
     attempts: int = 0
+    receipt: str | None = None
+    """What the receiver gave back for an earlier step of the incident, if anything."""
 
     @property
     def id(self) -> str:
@@ -29,11 +31,14 @@ class Outbox(Protocol):
     def due(self, now: float, limit: int) -> Sequence[Message]:
         """Messages whose time has come, oldest first; of each (incident, receiver) only the first undelivered one."""
 
-    def delivered(self, message: Message, now: float) -> None:
-        """Record that the receiver has accepted the message."""
+    def delivered(self, message: Message, now: float, receipt: str | None = None) -> None:
+        """Record that the receiver has accepted the message, and what it gave back."""
 
     def retry(self, message: Message, at: float, error: str) -> None:
         """Record a failed attempt and when to try again (epoch seconds)."""
 
     def dead(self, message: Message, now: float, error: str) -> None:
         """Record that the receiver will never accept the message; it stays visible and blocks nothing."""
+
+    def told(self, receiver: str) -> Sequence[Transition]:
+        """The newest delivered step of each incident that, as far as the receiver knows, is not over."""

@@ -57,6 +57,8 @@ class PagerdutyConfig(ReceiverConfig):
 class PagerdutyReceiver:
     """Opens, acknowledges and resolves one alert for each incident."""
 
+    spacing = 0.5
+
     def __init__(self, config: PagerdutyConfig, http: httpx.AsyncClient, supplies: Supplies) -> None:
         self.name = config.name
         self._config = config
@@ -64,7 +66,7 @@ class PagerdutyReceiver:
         self._words = supplies.words
         self._clock = supplies.clock
 
-    async def send(self, transition: Transition) -> None:
+    async def send(self, transition: Transition, _receipt: str | None = None, /) -> None:
         """Return when PagerDuty has taken the event. Raises SendError."""
         try:
             key = check_key(self._config.routing_key.reveal())

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from pydantic import Field
@@ -17,6 +17,8 @@ from alerting.network import Network
 from alerting.section import Section
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Clock = Callable[[], float]
 """Epoch seconds of the wall clock."""
@@ -84,11 +86,31 @@ class Receiver(Protocol):
     def name(self) -> str:
         """The name in the configuration, unique among receivers."""
 
-    async def send(self, transition: Transition) -> None:
-        """Return when the receiver has accepted the transition. Raises SendError; may be cancelled at any point."""
+    @property
+    def spacing(self) -> float:
+        """Seconds between two messages that the service allows in the long run."""
+
+    async def send(self, transition: Transition, receipt: str | None = None, /) -> str | None:
+        """Return when the receiver has accepted the transition. Raises SendError; may be cancelled at any point.
+
+        What it returns is kept, and given as `receipt` with the next step of the same incident: for receivers that
+        come back to what they said before.
+        """
 
     async def close(self) -> None:
         """Release connections. Safe to call twice."""
+
+
+@runtime_checkable
+class Repeating(Receiver, Protocol):
+    """A receiver that forgets what it is not told again."""
+
+    @property
+    def every(self) -> float:
+        """Seconds between two repeats."""
+
+    async def repeat(self, told: Sequence[Transition]) -> None:
+        """Say again, as one, what was told and is not over. Raises SendError; may be cancelled at any point."""
 
 
 class ReceiverConfig(Section, ABC):
@@ -112,7 +134,7 @@ class ReceiverConfig(Section, ABC):
         """Make the receiver. Nothing is sent and no connection is opened yet."""
 
 
-async def attempt(receiver: Receiver, transition: Transition, seconds: float) -> None:
+async def attempt(sending: Awaitable[T], name: str, seconds: float) -> T:
     """Send once, within a total time that includes name lookup, connecting, and every byte of the answer.
 
     Raises:
@@ -120,7 +142,7 @@ async def attempt(receiver: Receiver, transition: Transition, seconds: float) ->
     """
     try:
         async with asyncio.timeout(seconds):
-            await receiver.send(transition)
+            return await sending
     except TimeoutError:
         raise SendError(f"no complete answer within {seconds:g} s", reason=Reason.TIMEOUT, passing=True) from None
     except SendError:
@@ -130,5 +152,5 @@ async def attempt(receiver: Receiver, transition: Transition, seconds: float) ->
         raise SendError(text, reason=Reason.SETTINGS, passing=True) from None
     except Exception as error:
         # Kept and tried again: the next version may be able to send it, and nobody must lose an alert to a bug.
-        log.exception("receiver %s could not send %s", receiver.name, transition.id)
+        log.exception("receiver %s has a fault", name)
         raise SendError(f"internal error ({type(error).__name__})", reason=Reason.INTERNAL, passing=True) from None

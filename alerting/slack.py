@@ -39,6 +39,12 @@ _PASSING_WORDS = frozenset(
     {"fatal_error", "internal_error", "ratelimited", "rate_limited", "request_timeout", "rollup_error"}
     | {"service_unavailable", "team_added_to_org", "timeout"}
 )
+_REASONS = {
+    **dict.fromkeys(("ratelimited", "rate_limited"), Reason.RATE_LIMITED),
+    **dict.fromkeys(("invalid_auth", "not_authed", "token_expired", "token_revoked"), Reason.UNAUTHORIZED),
+    **dict.fromkeys(("account_inactive", "missing_scope", "not_in_channel"), Reason.UNAUTHORIZED),
+    **dict.fromkeys(("channel_not_found", "is_archived"), Reason.NOT_FOUND),
+}
 
 
 class SlackConfig(ReceiverConfig):
@@ -61,6 +67,8 @@ class SlackConfig(ReceiverConfig):
 class SlackReceiver:
     """Posts to one incoming webhook."""
 
+    spacing = 1.0
+
     def __init__(self, config: SlackConfig, http: httpx.AsyncClient, supplies: Supplies) -> None:
         self.name = config.name
         self._url = config.url
@@ -68,11 +76,11 @@ class SlackReceiver:
         self._words = supplies.words
         self._clock = supplies.clock
 
-    async def send(self, transition: Transition) -> None:
+    async def send(self, transition: Transition, _receipt: str | None = None, /) -> None:
         """Return when Slack has said `ok`. Raises SendError."""
         body = msgspec.json.encode(payload(transition, self._words))
         answer = await post(self._http, self._url.reveal(), body, now=self._clock())
-        answer.check(_slug(answer.body))
+        answer.check(slug(answer.body))
         _check_ok(answer.body)
 
     async def close(self) -> None:
@@ -98,19 +106,19 @@ def payload(transition: Transition, words: Words) -> dict[str, object]:
         {"type": "section", "text": _plain(f"What to do\n{content.next}", _NEXT)},
         {
             "type": "context",
-            "elements": [{"type": "mrkdwn", "text": _escape(footer, _FOOTER) + link, "verbatim": True}],
+            "elements": [{"type": "mrkdwn", "text": escape(footer, _FOOTER) + link, "verbatim": True}],
         },
     ]
     if content.evidence:
         blocks.insert(3, {"type": "section", "text": _plain("\n".join(("Evidence", *content.evidence)), _LINES)})
-    return {"text": _escape(f"{content.title}: {content.headline}", _FALLBACK), "mrkdwn": False, "blocks": blocks}
+    return {"text": escape(f"{content.title}: {content.headline}", _FALLBACK), "mrkdwn": False, "blocks": blocks}
 
 
 def _plain(text: str, limit: int) -> dict[str, object]:
-    return {"type": "plain_text", "text": _escape(text, limit), "emoji": False}
+    return {"type": "plain_text", "text": escape(text, limit), "emoji": False}
 
 
-def _escape(text: str, limit: int) -> str:
+def escape(text: str, limit: int) -> str:
     """Escape Slack's control characters and cut, never through an entity.
 
     The limit counts UTF-16 units of the escaped text: whichever way Slack counts, it is kept.
@@ -151,16 +159,19 @@ def _check_ok(body: bytes) -> None:
         raise SendError("answered 200 but not as Slack does", reason=Reason.UNEXPECTED, passing=True) from None
     if answer.ok:
         return
-    slug = _slug(answer.error.encode())
-    limited = slug in {"ratelimited", "rate_limited"}
-    raise SendError(
-        f"answered 200 but refused {slug}".rstrip(),
-        reason=Reason.RATE_LIMITED if limited else Reason.REJECTED,
-        passing=slug in _PASSING_WORDS,
+    raise refusal(slug(answer.error.encode()))
+
+
+def refusal(word: str) -> SendError:
+    """What Slack's own word for an error means; it may be empty."""
+    return SendError(
+        f"answered 200 but refused {word}".rstrip(),
+        reason=_REASONS.get(word, Reason.REJECTED),
+        passing=word in _PASSING_WORDS,
     )
 
 
-def _slug(body: bytes) -> str:
+def slug(body: bytes) -> str:
     """Slack's own word for an error, such as `no_service`, or nothing: other text may echo the secret address."""
     text = body[:64].decode("ascii", errors="replace").strip()
     return text if _SLUG.fullmatch(text) else ""

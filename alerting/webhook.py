@@ -66,6 +66,8 @@ class WebhookConfig(ReceiverConfig):
 class WebhookReceiver:
     """Posts to one address; any 2xx is a yes."""
 
+    spacing = 0.0
+
     def __init__(self, config: WebhookConfig, http: httpx.AsyncClient, supplies: Supplies) -> None:
         self.name = config.name
         self._url = config.url
@@ -74,7 +76,7 @@ class WebhookReceiver:
         self._words = supplies.words
         self._clock = supplies.clock
 
-    async def send(self, transition: Transition) -> None:
+    async def send(self, transition: Transition, _receipt: str | None = None, /) -> None:
         """Return when the address has answered 2xx. Raises SendError."""
         body = msgspec.json.encode(payload(transition, self._words, receiver=self.name))
         now = self._clock()

@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from alerting.config import build as build_receivers
 from alerting.config import messages
-from alerting.delivery import Attempt, Delivery, Policy
+from alerting.delivery import Delivery
 from alerting.incident import Incident
 from alerting.incidents import Incidents
+from alerting.policy import Attempt, Policy
 from detectors.bets import Caution
 from monitor import logs
 from monitor.action import Action, ActionState

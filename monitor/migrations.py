@@ -33,7 +33,12 @@ def _divide(connection: Connection) -> None:
     OWNERS.create(connection)
 
 
-STEPS: tuple[Step, ...] = (_divide,)
+def _keep_receipts(connection: Connection) -> None:
+    """What receivers give back is kept beside the message."""
+    connection.execute(text("ALTER TABLE messages ADD COLUMN receipt VARCHAR"))
+
+
+STEPS: tuple[Step, ...] = (_divide, _keep_receipts)
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 
 

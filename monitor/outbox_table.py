@@ -1,13 +1,13 @@
 """The outbox in the store: messages that are to be sent, and what became of them."""
 
 import msgspec
-from sqlalchemy import delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 
-from alerting.incident import Transition
+from alerting.incident import Status, Transition
 from alerting.outbox import Message
 from monitor.database import Database
 from monitor.fence import Holding
-from monitor.tables import MESSAGES
+from monitor.tables import INCIDENTS, MESSAGES
 
 LONGEST_WAIT = 86_400.0
 """Seconds; longer than any receiver's pause."""
@@ -31,20 +31,48 @@ class OutboxTable:
         )
         # What waits for longer than any pause was to last is due as well: the wall clock has been set back.
         ready = or_(message.due_at <= now, message.due_at > now + LONGEST_WAIT)
+        before = MESSAGES.alias("before").c
+        receipt = (
+            select(before.receipt)
+            .where(
+                before.receiver == message.receiver, before.incident == message.incident, before.receipt.is_not(None)
+            )
+            .order_by(before.finished_at.desc(), before.number.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
         query = (
-            select(message.id, message.receiver, message.document, message.created_at, message.attempts)
+            select(message.id, message.receiver, message.document, message.created_at, message.attempts, receipt)
             .where(message.state == "pending", ready, ~blocked, self._holding.holds(message.shard))
             .order_by(message.created_at, message.incident, message.number, message.receiver)
             .limit(limit)
         )
         return [
-            Message(receiver, self._database.decoded("message", name, document, Transition), created_at, attempts)
-            for name, receiver, document, created_at, attempts in self._database.read(query)
+            Message(receiver, self._database.decoded("message", name, document, Transition), *rest)
+            for name, receiver, document, *rest in self._database.read(query)
         ]
 
-    def delivered(self, message: Message, now: float) -> None:
-        """Record that the receiver has accepted the message."""
-        self._settle(message, state="delivered", finished_at=now)
+    def delivered(self, message: Message, now: float, receipt: str | None = None) -> None:
+        """Record that the receiver has accepted the message, and what it gave back."""
+        self._settle(message, state="delivered", finished_at=now, receipt=receipt)
+
+    def told(self, receiver: str) -> list[Transition]:
+        """The newest delivered step of each incident that, as far as the receiver knows, is not over."""
+        message, later = MESSAGES.c, MESSAGES.alias("later").c
+        followed = exists().where(
+            later.state == "delivered",
+            later.receiver == message.receiver,
+            later.incident == message.incident,
+            or_(later.number > message.number, and_(later.number == message.number, later.id > message.id)),
+        )
+        query = (
+            select(message.id, message.document)
+            .where(message.state == "delivered", message.receiver == receiver, ~followed)
+            .where(self._holding.holds(message.shard))
+            .order_by(message.incident)
+        )
+        steps = (self._database.decoded("message", name, blob, Transition) for name, blob in self._database.read(query))
+        return [step for step in steps if step.incident.status is not Status.RESOLVED]
 
     def retry(self, message: Message, at: float, error: str) -> None:
         """Record a failed attempt and when to try again (epoch seconds)."""
@@ -65,8 +93,13 @@ class OutboxTable:
         return {row[0]: row[1] for row in self._database.read(waiting.group_by(MESSAGES.c.receiver))}
 
     def prune(self, before: float) -> int:
-        """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went."""
-        old = delete(MESSAGES).where(MESSAGES.c.state == "delivered", MESSAGES.c.finished_at < before)
+        """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went.
+
+        Those of open incidents stay as well: they say what a receiver knows, and where it keeps it.
+        """
+        going_on = select(INCIDENTS.c.id).where(INCIDENTS.c.status != Status.RESOLVED.value)
+        over = MESSAGES.c.incident.not_in(going_on)
+        old = delete(MESSAGES).where(MESSAGES.c.state == "delivered", MESSAGES.c.finished_at < before, over)
         with self._database.writing() as connection:
             return connection.execute(old).rowcount
 
@@ -91,6 +124,7 @@ def message_row(message: Message) -> dict[str, object]:
         "finished_at": None,
         "attempts": message.attempts,
         "error": "",
+        "receipt": None,
         "document": msgspec.msgpack.encode(message.transition),
     }
 

@@ -66,6 +66,7 @@ MESSAGES = Table(
     Column("finished_at", Double),
     Column("attempts", Integer, nullable=False),
     Column("error", String, nullable=False),
+    Column("receipt", String),
     Column("document", LargeBinary, nullable=False),
     _shard(),
     Index("messages_in_order", "state", "receiver", "incident", "number"),

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 import alerting.config
 from alerting.config import AlertingConfig, AnyReceiver, build, messages
-from alerting.delivery import Delivery, Policy
+from alerting.delivery import Delivery
 from alerting.incident import Severity
+from alerting.policy import Policy
 from alerting.receiver import ReceiverConfig
 from alerting.section import Section
 from tests.kit import http_server

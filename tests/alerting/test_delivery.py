@@ -3,15 +3,20 @@
 import asyncio
 import random
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.delivery import Attempt, Delivery, Outcome, Policy
-from alerting.receiver import Reason
+from alerting.delivery import Delivery
+from alerting.incident import Transition
+from alerting.policy import Attempt, Outcome, Policy
+from alerting.receiver import Reason, SendError
 from tests.contracts.outbox_contract import message
 from tests.kit.delivery_bench import BUSY, DOWN, GONE, Bench, Failing, Receiver
+from tests.kit.incidents import resolved
 from tests.kit.memory_outbox import MemoryOutbox
 
 
@@ -184,3 +189,75 @@ def test_every_message_ends_delivered_or_dead_in_order_and_once(
             numbers = [int(step[2:]) for step in receiver.accepted if step[0] == incident]
             assert numbers == sorted(numbers)
     assert len(bench.attempts) == sum(len(receiver.tried) for receiver in receivers)
+
+
+class Forgetful(Receiver):
+    """Forgets what it is not told again."""
+
+    every = 60.0
+
+    def __init__(self, name: str, *script: Any) -> None:
+        super().__init__(name, *script)
+        self.repeats: list[list[str]] = []
+
+    async def repeat(self, told: Sequence[Transition]) -> None:
+        self.repeats.append([step.id for step in told])
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(answer, SendError):
+            raise answer
+
+
+def test_what_fires_is_repeated_until_it_ends() -> None:
+    receiver = Forgetful("am")
+    bench = Bench(receiver)
+    bench.outbox.add(message("a", receiver="am"), message("b", receiver="am"))
+    bench.run(until=1190.0)
+    assert receiver.accepted == ["a-1", "b-1"]
+    assert receiver.repeats == [["a-1", "b-1"]] * 4  # the first one as soon as it is free: a restart may be the reason
+    ended = msgspec.structs.replace(
+        message("a", 2, receiver="am"),
+        transition=msgspec.structs.replace(resolved(2), incident=resolved(id="a").incident),
+    )
+    bench.outbox.add(ended)
+    bench.run(until=1250.0)
+    assert receiver.repeats[-1] == ["b-1"]
+
+
+def test_a_repeat_that_fails_is_counted_and_the_next_one_goes_on() -> None:
+    receiver = Forgetful("am", None, DOWN, None)
+    bench = Bench(receiver)
+    bench.outbox.add(message("a", receiver="am"))
+    bench.run(until=1070.0)
+    assert len(receiver.repeats) == 2
+    assert [(a.outcome, a.reason) for a in bench.attempts] == [
+        (Outcome.DELIVERED, None),
+        (Outcome.RETRY, Reason.SERVER),
+        (Outcome.DELIVERED, None),
+    ]
+
+
+def test_what_a_receiver_gave_back_comes_with_the_next_step() -> None:
+    class Keeping(Receiver):
+        given: ClassVar[list[str | None]] = []
+
+        async def send(self, transition: Transition, receipt: str | None = None, /) -> str:  # type: ignore[override]
+            self.given.append(receipt)
+            return f"kept {transition.id}"
+
+    bench = Bench(Keeping("chat"))
+    bench.outbox.add(message("a", 1), message("a", 2), message("b"))
+    bench.run()
+    assert Keeping.given in ([None, "kept a-1", None], [None, None, "kept a-1"])
+
+
+def test_a_receiver_that_limits_how_often_it_is_called_is_not_called_more_often() -> None:
+    chat = Receiver("chat")
+    chat.spacing = 2.0
+    bench = Bench(chat)
+    bench.outbox.add(*(message(str(number)) for number in range(10)))
+    bench.run()
+    assert len(chat.accepted) == 5
+    bench.run(until=1004.0)
+    assert len(chat.accepted) == 7
+    bench.run(until=1030.0)
+    assert len(chat.accepted) == 10

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from alerting.delivery import Delivery, Policy
+from alerting.delivery import Delivery
 from alerting.outbox import Message
+from alerting.policy import Policy
 from tests.contracts.outbox_contract import message
 from tests.kit.delivery_bench import Clock, Failing, Receiver
 from tests.kit.memory_outbox import MemoryOutbox
@@ -45,8 +46,8 @@ class Listening(MemoryOutbox):
         finally:
             self.looked.set()
 
-    def delivered(self, message: Message, now: float) -> None:
-        super().delivered(message, now)
+    def delivered(self, message: Message, now: float, receipt: str | None = None) -> None:
+        super().delivered(message, now, receipt)
         self.recorded.set()
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from alerting.alertmanager import AlertmanagerConfig
 from alerting.incident import Severity
 from alerting.pagerduty import PagerdutyConfig
 from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, attempt
 from alerting.slack import SlackConfig
+from alerting.slack_bot import SlackBotConfig
 from alerting.webhook import WebhookConfig
 from tests.kit import http_server
 from tests.kit.http_server import Answer, Server, echo, reply
@@ -53,7 +55,23 @@ STATUSES = {
     502: (Reason.SERVER, True),
     503: (Reason.SERVER, True),
 }
-KINDS = [pagerduty, slack, webhook]
+
+
+def alertmanager(address: str, **more: Any) -> ReceiverConfig:
+    bearer = {"value": CANARY}
+    urls = [address.removesuffix(PATH)]
+    return AlertmanagerConfig.model_validate(
+        {"kind": "alertmanager", "name": "am", "urls": urls, "token": bearer, **more}
+    )
+
+
+def slack_bot(address: str, **more: Any) -> ReceiverConfig:
+    token = {"value": f"xoxb-{CANARY}"}
+    about = {"kind": "slack_bot", "name": "bot", "channel": "C024BE91L", "url": address.removesuffix(PATH)}
+    return SlackBotConfig.model_validate({**about, "token": token, **more})
+
+
+KINDS = [alertmanager, pagerduty, slack, slack_bot, webhook]
 Kind = Callable[..., ReceiverConfig]
 
 
@@ -62,7 +80,7 @@ def deliver_all(receiver: Receiver, times: int, *, seconds: float = 20.0) -> lis
 
     async def once() -> SendError | None:
         try:
-            await attempt(receiver, opened(), seconds)
+            await attempt(receiver.send(opened()), receiver.name, seconds)
         except SendError as error:
             return error
         return None
@@ -88,9 +106,11 @@ def connect(config: ReceiverConfig) -> Receiver:
 @pytest.mark.parametrize("kind", KINDS)
 class TestReceiver:
     def test_acceptance_is_silent(self, kind: Kind, server: Server) -> None:
+        if kind is slack_bot:
+            server.answers = [reply(200, b'{"ok":true,"channel":"C024BE91L","ts":"1.2"}')]
         assert deliver(connect(kind(server.address + PATH))) is None
         (request,) = server.requests
-        assert request.path in {PATH, "/enqueue"}
+        assert request.path in {PATH, "/enqueue", "/api/v2/alerts", "/chat.postMessage"}
         assert request.headers["content-type"] == "application/json"
 
     def test_a_status_says_whether_to_try_again(self, kind: Kind, server: Server) -> None:
@@ -196,7 +216,9 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def send(self, _: object) -> None:
+    spacing = 0.0
+
+    async def send(self, _: object, _receipt: str | None = None, /) -> None:
         raise self._error
 
     async def close(self) -> None:

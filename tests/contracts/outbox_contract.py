@@ -149,6 +149,35 @@ class OutboxContract:
         assert ids(box.outbox.due(499.0, 10)) == ["d-1-chat"]
         assert {m.id: m.attempts for m in box.outbox.due(500.0, 10)} == {"c-1-chat": 1, "d-1-chat": 0}
 
+    def test_the_newest_receipt_comes_with_what_follows(self, box: Subject) -> None:
+        box.add(*(message("a", n) for n in (1, 2, 3, 4)), message("b"), message("a", receiver="pager"))
+        for number, receipt in ((1, None), (2, "first"), (3, None)):
+            box.outbox.delivered(message("a", number), 100.0 + number, receipt)
+        box.reopen()
+        found = {m.id: m.receipt for m in box.outbox.due(200.0, 10)}
+        assert found == {"a-4-chat": "first", "b-1-chat": None, "a-1-pager": None}
+        box.outbox.delivered(message("a", 4), 105.0, "second")
+        box.add(message("a", 5))
+        assert {m.id: m.receipt for m in box.outbox.due(200.0, 10)}["a-5-chat"] == "second"
+
+    def test_told_is_the_newest_delivered_step_of_what_is_not_over(self, box: Subject) -> None:
+        box.add(*(message("a", n) for n in (1, 2, 10, 11)), message("b"), message("c"), message("d", receiver="pager"))
+        over = msgspec.structs.replace(
+            message("c", 2).transition,
+            change=Change.RESOLVED,
+            incident=msgspec.structs.replace(message("c").transition.incident, status=Status.RESOLVED),
+        )
+        ended = msgspec.structs.replace(message("c", 2), transition=over)
+        box.add(ended)
+        assert list(box.outbox.told("chat")) == []
+        for step in (message("a", 1), message("a", 2), message("a", 10), message("c"), ended):
+            box.outbox.delivered(step, 100.0)
+        box.outbox.delivered(message("d", receiver="pager"), 100.0)
+        box.outbox.dead(message("b"), 100.0, "404")
+        box.reopen()
+        assert list(box.outbox.told("chat")) == [message("a", 10).transition]
+        assert list(box.outbox.told("pager")) == [message("d").transition]
+
     # One fixture value serves all examples: it only makes outboxes.
     @settings(
         max_examples=25,

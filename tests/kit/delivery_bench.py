@@ -6,9 +6,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from alerting.delivery import Attempt, Delivery, Policy
+from alerting.delivery import Delivery
 from alerting.incident import Transition
 from alerting.outbox import Message
+from alerting.policy import Attempt, Policy
 from alerting.receiver import Reason, SendError
 from tests.kit.memory_outbox import MemoryOutbox
 
@@ -30,6 +31,7 @@ class Receiver:
 
     def __init__(self, name: str, *script: SendError | Exception | asyncio.Event | None) -> None:
         self.name = name
+        self.spacing = 0.0
         self.script = list(script) or [None]
         self.tried: list[str] = []
         self.accepted: list[str] = []
@@ -37,7 +39,7 @@ class Receiver:
         self.closed = False
         self.busy = False
 
-    async def send(self, transition: Transition) -> None:
+    async def send(self, transition: Transition, _receipt: str | None = None, /) -> None:
         assert not self.busy, "two in flight"
         self.busy = True
         try:
@@ -99,9 +101,9 @@ class Failing(MemoryOutbox):
             raise OSError("no such device")
         return super().due(now, limit)
 
-    def delivered(self, message: Message, now: float) -> None:
+    def delivered(self, message: Message, now: float, receipt: str | None = None) -> None:
         self._write()
-        super().delivered(message, now)
+        super().delivered(message, now, receipt)
 
     def retry(self, message: Message, at: float, error: str) -> None:
         self._write()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from alerting.incident import Status, Transition
 from alerting.outbox import Message
 
 
@@ -17,6 +18,8 @@ class MemoryOutbox:
         self.errors: dict[str, str] = {}
         """The newest error of each message."""
         self.dead_ids: set[str] = set()
+        self.told_steps: list[Message] = []
+        self.receipts: dict[tuple[str, str], str] = {}
 
     def add(self, *messages: Message) -> None:
         for message in messages:
@@ -28,11 +31,24 @@ class MemoryOutbox:
         for message in sorted(self.waiting.values(), key=lambda m: m.transition.number):
             heads.setdefault((message.transition.incident.id, message.receiver), message)
         ready = [m for m in heads.values() if self.ready_at.get(m.id, 0.0) <= now]
-        return sorted(ready, key=lambda m: m.created_at)[:limit]
+        return [
+            msgspec.structs.replace(m, receipt=self.receipts.get((m.receiver, m.transition.incident.id)))
+            for m in sorted(ready, key=lambda m: m.created_at)[:limit]
+        ]
 
-    def delivered(self, message: Message, now: float) -> None:
+    def delivered(self, message: Message, now: float, receipt: str | None = None) -> None:
         if self.waiting.pop(message.id, None):
             self.delivered_at[message.id] = now
+            self.told_steps.append(message)
+            if receipt is not None:
+                self.receipts[message.receiver, message.transition.incident.id] = receipt
+
+    def told(self, receiver: str) -> Sequence[Transition]:
+        newest: dict[str, Transition] = {}
+        for message in sorted(self.told_steps, key=lambda m: m.transition.number):
+            if message.receiver == receiver:
+                newest[message.transition.incident.id] = message.transition
+        return [step for step in newest.values() if step.incident.status is not Status.RESOLVED]
 
     def retry(self, message: Message, at: float, error: str) -> None:
         if stored := self.waiting.get(message.id):

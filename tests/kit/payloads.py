@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from alerting import pagerduty, webhook
+from alerting import alertmanager, pagerduty, webhook
 from alerting.incident import Attribution, Change, Evidence, Transition
 from alerting.links import LinksConfig
 from alerting.message import Words, notice
@@ -106,6 +106,19 @@ def check_pagerduty(transition: Transition) -> None:
 
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
+
+
+def check_alertmanager(transition: Transition) -> None:
+    """What Alertmanager would refuse does not occur: bad times, empty labels, an alert that ends before it starts."""
+    now = 1_772_420_800.0
+    found = json.loads(msgspec.json.encode([alertmanager.alert(transition, WORDS, now=now, lasts=240.0)]))
+    (alert,) = found
+    assert RFC3339.fullmatch(alert["startsAt"])
+    assert RFC3339.fullmatch(alert["endsAt"])
+    assert "1970" <= alert["startsAt"] <= alert["endsAt"] <= "2027"
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in (*alert["labels"], *alert["annotations"]))
+    assert all(0 < len(text) <= 256 for text in alert["labels"].values())
+    assert not any(ord(c) < 32 for text in alert["labels"].values() for c in text)
 
 
 def check_webhook(transition: Transition) -> None:

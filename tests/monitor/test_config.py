@@ -103,7 +103,7 @@ alertin: {}
         ("3: kafka.grup_id", "unknown key; did you mean `group_id`?"),
         ('6: models["net.ids"].reference.events', "should be greater than or equal to 1"),
         ("11: alerting.receivers[0].url", "should be a section with keys: value, file"),
-        ("12: alerting.receivers[1]", "'kind' is none of 'pagerduty', 'slack', 'webhook'"),
+        ("12: alerting.receivers[1]", "'kind' is none of 'alertmanager', 'pagerduty', 'slack_bot', 'slack', 'webhook'"),
         ("13: alerting.receivers[2]", "needs a key 'kind'"),
         ("14: alerting.receivers[3].sekret", "unknown key; did you mean `secret`?"),
         ("15: registry.url", "must be an http:// or https:// address"),
@@ -333,7 +333,7 @@ def test_the_example_loads_as_it_is() -> None:
 def test_the_example_loads_with_everything_in_it_and_shows_the_true_defaults(read: Load) -> None:
     text = re.sub(r"^(\s*)#(?=[^\s#]|  )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     environ = dict.fromkeys(["KAFKA_PASSWORD", "SOC_WEBHOOK_SECRET", "MLFLOW_TOKEN"], CANARY)
-    environ["PAGERDUTY_ROUTING_KEY"] = "0" * 32
+    environ |= {"PAGERDUTY_ROUTING_KEY": "0" * 32, "SLACK_BOT_TOKEN": "xoxb-c4n4ry"}
     config = read(text, environ | {"SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x"})
     default = load(EXAMPLE, {})
     assert yaml.safe_load(text).keys() == Config.model_fields.keys()
