@@ -1,3 +1,9 @@
 """Plugins for the whole tree: fixtures that several folders share."""
 
-pytest_plugins = ["tests.kit.brokers", "tests.kit.helm", "tests.kit.mlflow_server", "tests.kit.postgres"]
+pytest_plugins = [
+    "tests.kit.brokers",
+    "tests.kit.helm",
+    "tests.kit.http_fixtures",
+    "tests.kit.mlflow_server",
+    "tests.kit.postgres",
+]

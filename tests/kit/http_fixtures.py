@@ -1,4 +1,4 @@
-"""Servers for the tests of what talks HTTP."""
+"""HTTP servers for as long as a test needs them."""
 
 import ssl
 import threading
@@ -32,8 +32,3 @@ def make_server() -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Server:
     return make_server()
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
