@@ -99,12 +99,14 @@ def _reading() -> Row:
                 unit="rps",
             ),
             lines(
-                "Assignments and held partitions",
-                "How often partitions were assigned in an hour, which is once for each rebalance, and partitions held.",
+                "Assignments, restarts and held partitions",
+                "How often partitions were assigned in an hour, which is once for each rebalance; how often reading "
+                "began anew after a failure; and partitions held.",
                 Query(
                     f"sum by (instance) (increase(tocsin_partition_assignments_total{{{ALL}}}[1h]))",
                     "assigned {{instance}}",
                 ),
+                Query(f"sum by (why) (increase(tocsin_reading_restarts_total{{{ALL}}}[1h]))", "restarted {{why}}"),
                 Query(f"sum by (topic, partition) (tocsin_partition_held{{{ALL}}})", "held {{topic}}[{{partition}}]"),
             ),
         ],

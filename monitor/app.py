@@ -18,47 +18,37 @@ from alerting.config import build as build_receivers
 from alerting.config import messages
 from alerting.delivery import Delivery
 from alerting.incident import Incident
-from alerting.incidents import Incidents
 from alerting.policy import Attempt, Policy
-from detectors.bets import Caution
 from monitor import logs
 from monitor.action import Action, ActionState
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
-from monitor.config import ANY_MODEL, Config, ConfigError, ModelConfig, Problem, secrets
+from monitor.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.config import load as load_config
-from monitor.decode import Decoder
 from monitor.file_registry import FileRegistry, FileRegistryConfig
-from monitor.gate import Gate
 from monitor.jobs import Job, schedule
-from monitor.join import Join
-from monitor.kafka_config import KafkaConfig
-from monitor.kafka_publisher import KafkaPublisher
-from monitor.kafka_source import KafkaSource
-from monitor.loop import Loop, Reactions
+from monitor.loop import Reactions
 from monitor.metrics import Metrics
 from monitor.mlflow_registry import MlflowRegistry
-from monitor.observer import Observer
-from monitor.pipeline import Pipeline
-from monitor.quarantine import InvalidRatio, QuarantineError, open_quarantine
+from monitor.quarantine import QuarantineError
+from monitor.reader import Reader, open_source
 from monitor.registry import ModelRegistry, RegistryError
 from monitor.rollback import consider
 from monitor.rollback_executor import RollbackExecutor
 from monitor.server import Heartbeat, Server, ServerError
-from monitor.silence import Silence
 from monitor.source import EventSource, SourceError
 from monitor.store import Store, StoreError
-from monitor.watch import Until, Watch
+from monitor.supervisor import Supervisor
 
 STALLED = 60.0
 """Seconds without a turn of the loop after which the process says that it should be restarted."""
 DRAIN = 5.0
 """Seconds that a stop gives to messages on their way."""
+STALL_CHECK = 10.0
+"""Seconds between two looks for partitions that stand still."""
 KEEP_DELIVERED = 7 * 86400.0
 """Seconds that delivered messages stay in the store."""
-MAX_MODELS = 1000
-"""Models watched under ANY_MODEL; further ones are counted, not watched."""
 
 _log = structlog.get_logger("tocsin")
 
@@ -115,14 +105,16 @@ def run(path: Path) -> int:
     stop = threading.Event()
     _stop_on_signals(stop)
     try:
-        serve(config, baselines, _source(config.kafka), stop)
+        serve(config, baselines, partial(open_source, config.kafka), stop)
     except (SourceError, StoreError, ServerError, QuarantineError, RegistryError) as error:
         _log.error("stopped", why=str(error))
         return 1
     return 0
 
 
-def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, stop: threading.Event) -> None:
+def serve(
+    config: Config, baselines: dict[str, Baseline], source: Callable[[], EventSource], stop: threading.Event
+) -> None:
     """Compose everything, run until `stop` is set or the source ends, and take everything down again.
 
     Raises SourceError, StoreError, ServerError, QuarantineError or RegistryError if it cannot go on.
@@ -132,34 +124,16 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
     with ExitStack() as stack:
         store = Store(config.store.location)
         stack.callback(store.close)
-        stack.callback(source.close)
-        quarantine = open_quarantine(config.quarantine, partial(KafkaPublisher, config.kafka))
-        stack.callback(quarantine.close)
-        ratio = InvalidRatio(
-            config.quarantine.max_invalid_ratio, config.quarantine.window, config.quarantine.min_records
-        )
-        gate = Gate(quarantine, ratio, config.quarantine.max_invalid_ratio, metrics.reading, time.time)
-        pipeline = Pipeline(
-            Decoder(),
-            Join(config.join.label_ttl, config.join.max_pending),
-            _watches(config, baselines),
-            Incidents(store.incidents(open_only=True), config.alerting.life),
-            gate.reject,
-        )
+        store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
         delivery = _delivery(config, store, metrics)
-        loop = Loop(
-            source,
-            pipeline,
-            gate,
-            Silence(config.detection.silence_after, time.time),
-            store,
-            Reactions(partial(messages, config.alerting), _rollback_policy(config), delivery.wake),
-            Observer(metrics),
-        )
+        reactions = Reactions(partial(messages, config.alerting), _rollback_policy(config), delivery.wake)
+        reader = Reader(config, baselines, source, store, metrics, reactions)
+        supervisor = Supervisor(reader.open, count=lambda why: metrics.running.restarts.at(why).inc())
         turned = Heartbeat("the loop", STALLED, time.monotonic)
         jobs = [
-            Job("commit", config.store.commit_every, loop.commit_due.set),
-            Job("silence", min(config.detection.silence_after / 10, 30.0), loop.silence_due.set),
+            Job("commit", config.store.commit_every, reader.due.commit.set),
+            Job("silence", min(config.detection.silence_after / 10, 30.0), reader.due.silence.set),
+            Job("stall", STALL_CHECK, reader.due.stall.set),
             Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
             Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
         ]
@@ -173,10 +147,8 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
             registry=registry,
             incidents=store,
             health={"loop": turned, "delivery": lambda: None if delivery.alive else "the delivery thread has ended"},
-            readiness={"source": lambda: None if source.ready else "no partitions are assigned yet"},
+            readiness={"reading": supervisor.unready},
         )
-        for note in loop.start():
-            _log.warning("state", note=note)
         delivery.start()
         stack.callback(delivery.stop, DRAIN)
         server.start()
@@ -185,47 +157,8 @@ def serve(config: Config, baselines: dict[str, Baseline], source: EventSource, s
         scheduler.start()
         stack.callback(scheduler.shutdown)
         _log.info("started", port=server.port, models=sorted(config.models), topics=list(config.kafka.topics))
-        loop.run(stop, turned.beat)
-        _log.info("stopping", read=pipeline.read)
-
-
-def _source(config: KafkaConfig) -> EventSource:
-    if config.client == "confluent":
-        from monitor.confluent_source import ConfluentSource  # noqa: PLC0415 - its client is an extra
-
-        return ConfluentSource(config)
-    return KafkaSource(config)
-
-
-def _watches(config: Config, baselines: dict[str, Baseline]) -> Callable[[str], Watch | None]:
-    """How the pipeline gets the watch of a model that it sees for the first time."""
-    unnamed = 0
-
-    def watch(model: str) -> Watch | None:
-        nonlocal unnamed
-        settings = config.models.get(model)
-        if settings is None:
-            settings = config.models.get(ANY_MODEL)
-            if settings is None or unnamed >= MAX_MODELS:
-                return None
-            unnamed += 1
-        return Watch(
-            model,
-            budget=config.detection.budget,
-            baseline=baselines.get(model),
-            until=_until(settings),
-            caution=Caution(),
-            companions=Companions(config.detection.companions),
-        )
-
-    return watch
-
-
-def _until(settings: ModelConfig) -> Until:
-    reference = settings.reference
-    if reference is None:
-        return Until()
-    return Until(reference.events, None if reference.until is None else reference.until.timestamp())
+        supervisor.run(stop, turned.beat)
+        _log.info("stopping")
 
 
 def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:

@@ -12,8 +12,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from monitor.confluent_client import Trouble, settings
-from monitor.kafka_config import KafkaConfig
-from monitor.source import Partition, Positions, Record, SourceError
+from monitor.kafka_config import KafkaConfig, refuse_to_share
+from monitor.source import Jump, Partition, Positions, Record, SourceError
 
 log = structlog.get_logger(__name__)
 
@@ -46,9 +46,8 @@ class ConfluentSource:
         """For each partition that is read: the offset behind the last record, or behind what is skipped at its end."""
         self._astray: set[Partition] = set()
         """Partitions whose position was out of range."""
-        # (partition, position in the store) -> where reading really began. Until the store moves on, a rebalance must
-        # not decide anew: `latest` would be later by then.
-        self._decided: dict[tuple[Partition, int | None], int] = {}
+        self._jumps: list[Jump] = []
+        self._partitions = 0
 
     def start(self, positions: Positions) -> None:
         """Connect, check the topics and join the group; the group assigns partitions during the polls that follow.
@@ -57,7 +56,7 @@ class ConfluentSource:
 
         Raises:
             SourceError: no broker answers within `connect_timeout`, a topic does not exist or may not be read, or
-                topics that must be copartitioned differ in their number of partitions.
+                topics that several replicas share differ in their number of partitions.
         """
         self._positions = positions
         try:
@@ -101,6 +100,11 @@ class ConfluentSource:
         # What was fetched before a rebalance in the same call comes again, from the position that is asked for next.
         return self._records(messages) if self._rebalances == rebalances else ()
 
+    def jumps(self) -> Sequence[Jump]:
+        """Positions chosen since the last call: where to begin, and where to go on when records are gone."""
+        jumps, self._jumps = self._jumps, []
+        return jumps
+
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Send the next offsets of partitions that are assigned here to the group, without waiting."""
         owned = [
@@ -119,7 +123,7 @@ class ConfluentSource:
         if self._consumer is not None and partition in self._next:
             self._consumer.pause([TopicPartition(*partition)])
 
-    def lag(self) -> Mapping[Partition, int]:
+    def lag(self, *, ask: bool = False) -> Mapping[Partition, int]:
         """Records not read yet, from the newest fetch; held partitions, which are not fetched, are looked up."""
         if self._consumer is None or not self.ready:
             return {}
@@ -127,7 +131,7 @@ class ConfluentSource:
         for partition in self._assigned:
             try:
                 _, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-                if end < 0 or partition in self._held:
+                if ask or end < 0 or partition in self._held:
                     _, end = self._bounds(self._consumer, partition)
             except KafkaException as error:
                 log.warning("Kafka: end of partition not found", partition=partition, error=_why(error))
@@ -164,7 +168,8 @@ class ConfluentSource:
                 raise SourceError(f"no such topic, or no permission to read it: {', '.join(sorted(missing))}")
             time.sleep(_SPREAD / 10)
         counts = {topic: existing[topic] for topic in config.topics}
-        if config.copartitioned and len(set(counts.values())) > 1:
+        self._partitions = sum(counts.values())
+        if config.replicas == "several" and len(set(counts.values())) > 1:
             found = ", ".join(f"{topic} has {count}" for topic, count in counts.items())
             raise SourceError(f"topics need equally many partitions, so that labels meet their predictions: {found}")
 
@@ -223,13 +228,15 @@ class ConfluentSource:
 
     def _ask_positions(self, consumer: Consumer) -> None:
         assigned = sorted(self._assigned)
+        refuse_to_share(self._config, len(assigned), self._partitions)
         known = self._positions(assigned)
         for partition in assigned:
             stored = known.get(partition)
-            if stored is None and (partition, None) not in self._decided:
+            if stored is None:
                 first, last = self._bounds(consumer, partition)
-                self._decided[partition, None] = first if self._config.start == "earliest" else last
-            self._next[partition] = self._decided.get((partition, stored), stored or 0)
+                stored = first if self._config.start == "earliest" else last
+                self._jumps.append(Jump(partition, None, stored))
+            self._next[partition] = stored
 
     def _return_to_range(self, consumer: Consumer, partition: Partition) -> None:
         """Go on where a partition still, or again, has records."""
@@ -240,12 +247,14 @@ class ConfluentSource:
         elif position > last:
             problem = f"{partition.topic}[{partition.number}] was read up to {position}, but ends at {last}"
             if self._config.beyond_end == "fail":
-                raise SourceError(f"{problem}: was the topic made anew? kafka.beyond_end says where to go on")
+                why = f"{problem}: was the topic made anew? kafka.beyond_end says where to go on"
+                raise SourceError(why, passing=False)
             log.error("Kafka: truncated, or made anew", problem=problem, going_on_at=self._config.beyond_end)
             first = first if self._config.beyond_end == "earliest" else last
         else:
             return
-        self._decided[partition, position] = self._next[partition] = first
+        self._jumps.append(Jump(partition, position, first))
+        self._next[partition] = first
 
     def _records(self, messages: Sequence[Message]) -> list[Record]:
         records: list[Record] = []

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from monitor.source import Partition, Positions, Record, SourceError
+from monitor.source import Jump, Partition, Positions, Record, SourceError
 
 _MOST_BYTES = 16 * 2**20
 """Values that one poll returns end after this many bytes, however few records they are."""
@@ -68,6 +68,10 @@ class FileSource:
                 raise
         return records
 
+    def jumps(self) -> Sequence[Jump]:
+        """None: a file that was not read yet begins at its first line."""
+        return ()
+
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Nothing to tell: files have no lag tools."""
 
@@ -75,7 +79,7 @@ class FileSource:
         """Leave the rest of one file unread."""
         self._held.add(partition)
 
-    def lag(self) -> Mapping[Partition, int]:
+    def lag(self, *, ask: bool = False) -> Mapping[Partition, int]:  # noqa: ARG002 - a file says it by itself
         """Lines not read yet, estimated from the bytes left and the length of the lines so far; exact when it is 0."""
         line = self.bytes_read / self._lines_read if self._lines_read else _CHUNK
         return {

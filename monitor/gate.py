@@ -9,7 +9,7 @@ from alerting.incidents import Incidents
 from monitor.decode import DecodeError, DecodeReason
 from monitor.metrics import Reading
 from monitor.quarantine import InvalidRatio, Quarantine
-from monitor.source import EventSource, Partition, Record
+from monitor.source import EventSource, Jump, Partition, Record
 
 _log = structlog.get_logger(__name__)
 
@@ -32,7 +32,8 @@ class Gate:
         self._metrics = metrics
         self._clock = clock
         self._bad: set[tuple[Partition, int]] = set()
-        self._held: set[Partition] = set()
+        self.held: set[Partition] = set()
+        """Partitions that have been closed."""
 
     def reject(self, record: Record, error: DecodeError) -> None:
         """Count a record that is no event; unless it is a tombstone, keep it and hold it against its partition."""
@@ -53,39 +54,53 @@ class Gate:
         for record in records:
             partition = record.partition
             too_many = self._ratio.observe(partition, bad=(partition, record.offset) in bad)
-            if too_many and partition not in self._held:
-                self._held.add(partition)
+            if too_many and partition not in self.held:
+                self.held.add(partition)
                 source.hold(partition)
                 self._metrics.held.at(partition.topic, str(partition.number)).set(1)
                 _log.error("partition held", topic=partition.topic, partition=partition.number, offset=record.offset)
-                found.append(self._report(record, incidents))
+                share = Evidence("intake", "share of records that are no events", 0.0, self._max_ratio, self._max_ratio)
+                found.append(self._report(_place(partition), share, record.offset, incidents))
         if not bad and any(incident.problem is Problem.INTAKE for incident in incidents.firing()):
-            last = {record.partition: record for record in records if record.partition not in self._held}
+            last = {record.partition: record for record in records if record.partition not in self.held}
             found += [self._reopen(record, incidents) for record in last.values()]
         return [transition for transition in found if transition is not None]
+
+    def report_jump(self, jump: Jump, incidents: Incidents) -> list[Transition]:
+        """Open an incident for records that nobody will ever look at, or that may come twice.
+
+        It ends with the next records: what it tells is over when it is told.
+        """
+        if jump.wanted is None:
+            return []
+        missing = jump.offset > jump.wanted
+        what = "records deleted before they were read" if missing else "records by which the topic was cut off"
+        _log.error("blind window", topic=jump.partition.topic, partition=jump.partition.number, missing=missing)
+        evidence = Evidence("intake", what, 0.0, abs(jump.offset - jump.wanted), 0.0)
+        step = self._report(_place(jump.partition), evidence, jump.wanted, incidents)
+        return [] if step is None else [step]
 
     def flush(self) -> None:
         """Return when what was kept is durable; before the offsets behind it are."""
         self._quarantine.flush()
 
-    def _report(self, record: Record, incidents: Incidents) -> Transition | None:
+    def _report(self, place: str, evidence: Evidence, offset: int, incidents: Incidents) -> Transition | None:
         now = self._clock()
-        place = _place(record)
         judgement = Judgement(
             verdict=Verdict.DATA_FAULT,
             severity=Severity.CRITICAL,
             onset=Onset(now, now, now),
             attribution=Attribution(source=place),
-            evidence=(
-                Evidence("intake", "share of records that are no events", 0.0, self._max_ratio, self._max_ratio),
-            ),
+            evidence=(evidence,),
         )
-        return incidents.report(place, "", Problem.INTAKE, judgement, index=record.offset, ts=now)
+        return incidents.report(place, "", Problem.INTAKE, judgement, index=offset, ts=now)
 
     def _reopen(self, record: Record, incidents: Incidents) -> Transition | None:
-        return incidents.report(_place(record), "", Problem.INTAKE, None, index=record.offset, ts=self._clock())
+        return incidents.report(
+            _place(record.partition), "", Problem.INTAKE, None, index=record.offset, ts=self._clock()
+        )
 
 
-def _place(record: Record) -> str:
+def _place(partition: Partition) -> str:
     """What stands in for a model in the incident of a partition."""
-    return f"{record.partition.topic}[{record.partition.number}]"
+    return f"{partition.topic}[{partition.number}]"

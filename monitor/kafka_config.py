@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FilePath, StringConstraints, model_validator
 
 from alerting.section import Secret, Section
+from monitor.source import SourceError
 
 Server = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
 Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -74,9 +75,9 @@ class KafkaConfig(Section):
     """Where to begin with a partition of which the store knows no position."""
     beyond_end: Literal["fail", "earliest", "latest"] = "fail"
     """Where to go on when a topic ends before the stored position: it was truncated, or deleted and made anew."""
-    copartitioned: bool = True
-    """Insist that all topics have equally many partitions, so that a prediction and its label, with the same key,
-    are read by the same replica. A single replica does not need it."""
+    replicas: Literal["one", "several"] = "one"
+    """`one` reads everything, whatever keys the records have. `several` share the stream by the numbers of partitions:
+    all topics need equally many, every record needs its model as the key, and the replicas need one store."""
     security: KafkaSecurity = KafkaSecurity()
     max_poll_records: int = Field(default=1_000, ge=1)
     connect_timeout: Seconds = 10.0
@@ -97,3 +98,13 @@ class KafkaConfig(Section):
         if not self.heartbeat_interval < self.session_timeout <= self.max_poll_interval:
             raise ValueError("heartbeat_interval < session_timeout <= max_poll_interval must hold")
         return self
+
+
+def refuse_to_share(config: KafkaConfig, assigned: int, all_partitions: int) -> None:
+    """Raise SourceError if this replica is to read everything, and the group gave it `assigned` partitions only.
+
+    A replica that got none waits, and takes over when the other one ends.
+    """
+    if config.replicas == "one" and 0 < assigned < all_partitions:
+        got = f"the group {config.group_id} gives {assigned} of {all_partitions} partitions to this replica"
+        raise SourceError(f"{got}: another one reads the rest; `kafka.replicas: several` lets them share the stream")

@@ -15,8 +15,8 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from monitor.kafka_client import CLOSE_TIMEOUT, connect, milliseconds
-from monitor.kafka_config import KafkaConfig
-from monitor.source import Partition, Positions, Record, SourceError
+from monitor.kafka_config import KafkaConfig, refuse_to_share
+from monitor.source import Jump, Partition, Positions, Record, SourceError
 
 log = structlog.get_logger(__name__)
 
@@ -42,9 +42,8 @@ class KafkaSource:
         self._positions: Positions = _no_positions
         self._held: set[Partition] = set()
         self._backoff = 0.0
-        # (partition, position in the store) -> where reading really began. Until the store moves on, a rebalance must
-        # not decide anew: `latest` would be later by then.
-        self._decided: dict[tuple[Partition, int | None], int] = {}
+        self._jumps: list[Jump] = []
+        self._partitions = 0
 
     def start(self, positions: Positions) -> None:
         """Connect, check the topics and join the group; the group assigns partitions during the polls that follow.
@@ -54,7 +53,7 @@ class KafkaSource:
 
         Raises:
             SourceError: no broker answers within `connect_timeout`, a topic does not exist or may not be read, or
-                topics that must be copartitioned differ in their number of partitions.
+                topics that several replicas share differ in their number of partitions.
         """
         config = self._config
         self._positions = positions
@@ -100,6 +99,11 @@ class KafkaSource:
         self._backoff = 0.0
         return records
 
+    def jumps(self) -> Sequence[Jump]:
+        """Positions chosen since the last call: where to begin, and where to go on when records are gone."""
+        jumps, self._jumps = self._jumps, []
+        return jumps
+
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Send the next offsets of partitions that are assigned here to the group, without waiting."""
         owned = {
@@ -120,7 +124,7 @@ class KafkaSource:
         if partition in self._assigned:
             self._consumer.pause(TopicPartition(*partition))
 
-    def lag(self) -> Mapping[Partition, int]:
+    def lag(self, *, ask: bool = False) -> Mapping[Partition, int]:
         """Records not read yet, from the newest fetch; held partitions, which are not fetched, are looked up.
 
         Empty while nothing is assigned, or while a broker that must be asked is away.
@@ -129,7 +133,7 @@ class KafkaSource:
             return {}
         try:
             ends = {p: self._consumer.highwater(TopicPartition(*p)) for p in self._assigned}
-            ends |= self._bounds([p for p, end in ends.items() if end is None or p in self._held], "latest")
+            ends |= self._bounds([p for p, end in ends.items() if ask or end is None or p in self._held], "latest")
             return {p: max(0, end - self._next(p)) for p, end in ends.items()}
         except KafkaError as error:
             log.warning("Kafka: the lag is not known", error=str(error))
@@ -164,7 +168,8 @@ class KafkaSource:
         if missing := [topic for topic in config.topics if topic not in existing]:
             raise SourceError(f"no such topic, or no permission to read it: {', '.join(missing)}")
         counts = {topic: len(self._consumer.partitions_for_topic(topic)) for topic in config.topics}
-        if config.copartitioned and len(set(counts.values())) > 1:
+        self._partitions = sum(counts.values())
+        if config.replicas == "several" and len(set(counts.values())) > 1:
             found = ", ".join(f"{topic} has {count}" for topic, count in counts.items())
             raise SourceError(f"topics need equally many partitions, so that labels meet their predictions: {found}")
 
@@ -188,13 +193,12 @@ class KafkaSource:
         if self._rebalances is None or not self._rebalances.unplaced:
             return False
         assigned = sorted(self._assigned)
+        refuse_to_share(self._config, len(assigned), self._partitions)
         known = self._positions(assigned)
-        unknown = [p for p in assigned if p not in known and (p, None) not in self._decided]
-        for partition, offset in self._bounds(unknown, self._config.start).items():
-            self._decided[partition, None] = offset
+        chosen = self._bounds([p for p in assigned if p not in known], self._config.start)
+        self._jumps += [Jump(partition, None, offset) for partition, offset in chosen.items()]
         for partition in assigned:
-            stored = known.get(partition)
-            self._consumer.seek(TopicPartition(*partition), self._decided.get((partition, stored), stored))
+            self._consumer.seek(TopicPartition(*partition), {**known, **chosen}[partition])
             if partition not in self._held:
                 self._consumer.resume(TopicPartition(*partition))
         self._rebalances.unplaced = False
@@ -222,11 +226,12 @@ class KafkaSource:
             else:
                 problem = f"{partition.topic}[{partition.number}] was read up to {position}, but ends at {last}"
                 if self._config.beyond_end == "fail":
-                    raise SourceError(f"{problem}: was the topic made anew? kafka.beyond_end says where to go on")
+                    why = f"{problem}: was the topic made anew? kafka.beyond_end says where to go on"
+                    raise SourceError(why, passing=False)
                 log.error("Kafka: truncated, or made anew", problem=problem, going_on_at=self._config.beyond_end)
             to_first = position < first or self._config.beyond_end == "earliest"
-            self._decided[partition, position] = first if to_first else last
-            self._consumer.seek(TopicPartition(*partition), self._decided[partition, position])
+            self._jumps.append(Jump(partition, position, first if to_first else last))
+            self._consumer.seek(TopicPartition(*partition), self._jumps[-1].offset)
 
     def _next(self, partition: Partition) -> int:
         position = self._consumer.position(TopicPartition(*partition), timeout_ms=_LOOKUP_MS)

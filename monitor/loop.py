@@ -1,27 +1,33 @@
 """The loop of the daemon: poll, work through, commit. One thread owns it; other threads see only the store."""
 
+import os
+import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
+from msgspec.structs import replace
 
-from alerting.incident import Incident, Problem, Transition
+from alerting.incident import Incident, Transition
 from alerting.outbox import Message
-from monitor.action import OPEN_STATES, Action, ActionState
+from monitor.action import Action
 from monitor.gate import Gate
 from monitor.observer import Observer
-from monitor.pipeline import Pipeline
-from monitor.silence import Silence
-from monitor.snapshot import Snapshots
-from monitor.source import EventSource, Partition
-from monitor.store import Commit, Store
+from monitor.shard import Shard, ShardOf
+from monitor.source import EventSource, Partition, Record
+from monitor.stall import StallWatch
+from monitor.store import Claim, Commit, Store
 
 _log = structlog.get_logger(__name__)
 
 POLL = 0.25
 """Seconds that one poll waits for records: the longest that a stop or a due commit waits."""
+
+MakeShard = Callable[[str, Claim], Shard]
+"""A shard of this name, as the store has it."""
 
 
 class Reactions(NamedTuple):
@@ -33,158 +39,161 @@ class Reactions(NamedTuple):
     """Called after a commit that left work for other threads."""
 
 
+class Due:
+    """What the loop is asked to do at its next turn, by any thread."""
+
+    def __init__(self) -> None:
+        self.commit = threading.Event()
+        self.silence = threading.Event()
+        self.stall = threading.Event()
+
+
 class Loop:
-    """Reads until it is asked to stop, or until a finite source has ended."""
+    """Reads until it is asked to stop, or until a finite source has ended.
+
+    It may raise SourceError, StoreError or QuarantineError at any turn. What it had not committed then is of no use:
+    going on takes a new loop, which begins where the store says.
+    """
 
     def __init__(
         self,
         source: EventSource,
-        pipeline: Pipeline,
+        shard_of: ShardOf,
+        make: MakeShard,
         gate: Gate,
-        silence: Silence,
         store: Store,
         reactions: Reactions,
         observer: Observer,
         *,
+        due: Due | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Compose the loop; `start` takes up what the store holds, `clock` gives epoch seconds."""
-        self.commit_due = threading.Event()
-        self.silence_due = threading.Event()
+        """Compose the loop; `clock` gives epoch seconds."""
+        self.due = due or Due()
+        self.shards: dict[str, Shard] = {}
+        """Those that are read here."""
         self._source = source
-        self._pipeline = pipeline
+        self._shard_of = shard_of
+        self._make = make
         self._gate = gate
-        self._silence = silence
         self._store = store
         self._reactions = reactions
         self._observer = observer
         self._clock = clock
-        self._snapshots = Snapshots(pipeline)
-        self._committed: dict[Partition, int] = {}
-        self._left_over: list[Transition] = []
-        """Steps that have been made and not committed yet."""
+        self._stalls = StallWatch()
+        self._owner = f"{socket.gethostname()} (process {os.getpid()})"
 
-    def start(self) -> list[str]:
-        """Go on where the store says; return what of it could not be used, one line each."""
-        notes = self._snapshots.restore(self._store.states())
-        self._silence.hear(self._pipeline.watches)
-        self._committed = self._store.offsets()
+    def start(self) -> None:
+        """Begin to read; shards are claimed when their partitions are assigned."""
+        self._store.hold({})
         self._source.start(self._positions)
-        self._left_over = self._end_what_is_gone()
-        return notes
 
-    def _end_what_is_gone(self) -> list[Transition]:
-        """Resolve incidents that nothing stands behind any more: the model is gone, or has another baseline."""
-        ended = []
-        for incident in self._pipeline.incidents.firing():
-            watch = self._pipeline.watches.get(incident.model)
-            if incident.problem is Problem.INTAKE or (
-                watch is not None and (watch.alarming or incident.problem is Problem.SILENCE)
-            ):
-                continue
-            ended.append(
-                self._pipeline.incidents.report(
-                    incident.model,
-                    incident.version,
-                    incident.problem,
-                    None,
-                    index=incident.event_index,
-                    ts=self._clock(),
-                )
-            )
-        return [transition for transition in ended if transition is not None]
-
-    def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Where to go on: where this process is, and for what it has not read yet, where the store is.
-
-        A source asks again whenever partitions are assigned anew; what is in memory is ahead of what is committed.
-        """
-        self._observer.assigned()
-        known = {**self._committed, **self._pipeline.offsets}
-        return {partition: known[partition] for partition in partitions if partition in known}
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are assigned, and read."""
+        return self._source.ready
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Turn until asked to stop, beating once a turn; what was read by then is committed."""
         while not stop.is_set() and not self._source.finished:
             self.turn()
             beat()
-        self.commit([])
+        self.commit()
 
     def turn(self) -> None:
         """Poll once, work through what came, and commit if it is time or somebody must be told."""
         records = self._source.poll(POLL)
         began = time.perf_counter()
-        transitions = self._pipeline.process(records)
-        transitions += self._gate.close_on(records, self._source, self._pipeline.incidents)
-        transitions += self._listen()
-        if transitions or self.commit_due.is_set():
-            self.commit(transitions)
-        self._observer.turned(len(records), time.perf_counter() - began, self._pipeline)
+        self._follow_jumps()
+        worked = []
+        for name, share in self._divided(records).items():
+            worked.append(self.shards[name])
+            worked[-1].work(share, self._gate, self._source)
+        if self.due.silence.is_set():
+            self.due.silence.clear()
+            for shard in self.shards.values():
+                shard.listen()
+        if self.due.stall.is_set():
+            self._look_for_stalls()
+        if self.due.commit.is_set() or any(shard.steps for shard in self.shards.values()):
+            self.commit()
+        seconds = time.perf_counter() - began
+        self._observer.turned(len(records), seconds, [shard.pipeline for shard in worked])
 
-    def commit(self, transitions: list[Transition]) -> None:
+    def commit(self) -> None:
         """Write everything that has changed, in one transaction; then wake whoever has work."""
-        self.commit_due.clear()
+        self.due.commit.clear()
         began, now = time.perf_counter(), self._clock()
-        transitions = [*self._left_over, *transitions, *self._news()]
-        self._left_over = []
-        messages = self._reactions.messages(transitions, now)
-        actions = [action for t in transitions if (action := self._reactions.rollback(t.incident, now)) is not None]
+        self._hear_of_actions()
         self._gate.flush()
-        offsets = {p: offset for p, offset in self._pipeline.offsets.items() if self._committed.get(p) != offset}
-        models = sorted(self._pipeline.changed)
-        changes = self._snapshots.take()
-        incidents = {i.id: i for i in (*(t.incident for t in transitions), *self._pipeline.incidents.firing())}
-        self._store.commit(
-            Commit(
-                offsets=offsets,
-                states=changes.states,
-                forget=changes.forget,
-                incidents=tuple(incidents.values()),
-                messages=messages,
-                actions=actions,
-            )
-        )
+        changed = [shard.pipeline.watches[model] for shard in self.shards.values() for model in shard.pipeline.changed]
+        taken = [found for shard in self.shards.values() if (found := shard.take()) is not None]
+        commits = [self._with_reactions(commit, steps, now) for commit, steps in taken]
+        if commits:
+            self._store.commit(*commits)
+        transitions = [step for _, steps in taken for step in steps]
         for transition in transitions:
             incident = transition.incident
             _log.warning(
                 f"incident {transition.change}", incident=incident.id, model=incident.model, verdict=incident.verdict
             )
-        self._committed.update(offsets)
-        self._source.commit(offsets)
-        self._observer.told(transitions, self._pipeline)
-        self._observer.committed(models, self._pipeline, self._source, time.perf_counter() - began)
-        if messages or actions:
+        self._source.commit({p: offset for commit in commits for p, offset in commit.offsets.items()})
+        pipelines = [shard.pipeline for shard in self.shards.values()]
+        self._observer.told(transitions, pipelines)
+        self._observer.committed(changed, pipelines, self._source, time.perf_counter() - began)
+        if any(commit.messages or commit.actions for commit in commits):
             self._reactions.wake()
 
-    def _listen(self) -> list[Transition]:
-        """Open and close incidents for models that have gone silent."""
-        self._silence.hear(self._pipeline.heard)
-        if not self.silence_due.is_set():
-            return []
-        self.silence_due.clear()
-        found: list[Transition | None] = [*self._pipeline.incidents.tick(self._clock())]
-        for model, judgement in self._silence.judge():
-            watch = self._pipeline.watches[model]
-            version = watch.version_at(watch.events)
-            found.append(
-                self._pipeline.incidents.report(
-                    model, version, Problem.SILENCE, judgement, index=watch.events, ts=self._clock()
-                )
-            )
-        return [transition for transition in found if transition is not None]
+    def _with_reactions(self, commit: Commit, steps: list[Transition], now: float) -> Commit:
+        actions = [action for step in steps if (action := self._reactions.rollback(step.incident, now)) is not None]
+        return replace(commit, messages=self._reactions.messages(steps, now), actions=actions)
 
-    def _news(self) -> list[Transition]:
-        """What the executor has done since, as steps of the incidents it was done for."""
-        open_ids = {incident.id for incident in self._pipeline.incidents.firing()}
-        if not open_ids:
-            return []
-        found = [
-            self._pipeline.incidents.act(
-                action.incident,
-                action.reason,
-                rolled_back_to=action.to_version if action.state is ActionState.DONE else None,
-            )
-            for action in self._store.actions.all()
-            if action.incident in open_ids and action.state not in OPEN_STATES
-        ]
-        return [transition for transition in found if transition is not None]
+    def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Take over the shards of all these partitions, give up the others, and say where to go on.
+
+        A source asks again whenever partitions are assigned anew, in ordinary life too. A shard that nobody has claimed
+        meanwhile goes on where this process is; any other one where the store is.
+        """
+        self._observer.assigned()
+        wanted = sorted({self._shard_of(partition) for partition in partitions})
+        epochs = self._store.epochs()
+        kept = {name: self.shards[name] for name in wanted if name in self.shards}
+        kept = {name: shard for name, shard in kept.items() if shard.epoch == epochs.get(name)}
+        self.shards = {name: kept.get(name) or self._adopt(name) for name in wanted}
+        self._store.hold({name: shard.epoch for name, shard in self.shards.items()})
+        known = {p: offset for shard in self.shards.values() for p, offset in shard.positions.items()}
+        return {partition: known[partition] for partition in partitions if partition in known}
+
+    def _adopt(self, name: str) -> Shard:
+        shard = self._make(name, self._store.claim(name, self._owner, self._clock()))
+        for note in shard.notes:
+            _log.warning("state", note=note)
+        return shard
+
+    def _follow_jumps(self) -> None:
+        """Take in where the source began, or went on, of its own accord, and write it down at once."""
+        jumps = self._source.jumps()
+        for jump in jumps:
+            shard = self.shards[self._shard_of(jump.partition)]
+            shard.pipeline.offsets[jump.partition] = jump.offset
+            shard.steps += self._gate.report_jump(jump, shard.pipeline.incidents)
+        if jumps:
+            self.commit()
+
+    def _look_for_stalls(self) -> None:
+        self.due.stall.clear()
+        behind = {p: count for p, count in self._source.lag(ask=True).items() if p not in self._gate.held}
+        self._stalls.look(behind, {p: o for shard in self.shards.values() for p, o in shard.positions.items()})
+
+    def _divided(self, records: Sequence[Record]) -> dict[str, list[Record]]:
+        shares: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            shares[self._shard_of(record.partition)].append(record)
+        return shares
+
+    def _hear_of_actions(self) -> None:
+        firing = [shard for shard in self.shards.values() if shard.pipeline.incidents.firing()]
+        if firing:
+            actions = self._store.actions.all()
+            for shard in firing:
+                shard.hear_of(actions)

@@ -175,6 +175,11 @@ class Running:
             "job_success_timestamp_seconds", "When a periodic job last ended well, in epoch seconds.", "task"
         )
         self.job_failed = make.counter("job_failures_total", "Runs of a periodic job that failed.", "task")
+        self.restarts = make.counter(
+            "reading_restarts_total",
+            "How often reading began anew after a failure: source, store or quarantine.",
+            "why",
+        )
         ProcessCollector(registry=make.registry)
         build = make.gauge("build_info", "1 for the version of Tocsin, and of Python under it.", "version", "python")
         build.show(version("tocsin"), platform.python_version())

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from alerting.incident import Change, Transition
 from monitor.metrics import Metrics
@@ -25,13 +25,17 @@ class Observer:
         """Partitions have been assigned."""
         self._metrics.reading.assignments.inc()
 
-    def turned(self, records: int, seconds: float, pipeline: Pipeline) -> None:
-        """A turn of the loop has worked through `records` in `seconds`."""
+    def turned(self, records: int, seconds: float, pipelines: Iterable[Pipeline]) -> None:
+        """A turn of the loop has worked through `records` in `seconds`; `pipelines` have got them."""
         if not records:
             return
-        reading, joining = self._metrics.reading, self._metrics.joining
-        reading.polled.inc(records)
+        self._metrics.reading.polled.inc(records)
         self._metrics.running.turn.observe(seconds)
+        for pipeline in pipelines:
+            self._count(pipeline)
+
+    def _count(self, pipeline: Pipeline) -> None:
+        reading, joining = self._metrics.reading, self._metrics.joining
         tally = pipeline.take_tally()
         for (model, kind), count in tally.events.items():
             reading.events.at(model, kind).inc(count)
@@ -43,34 +47,36 @@ class Observer:
         for reason, count in pipeline.join.unmatched.items():
             joining.unmatched.at(reason).inc(count)
         pipeline.join.unmatched.clear()
-        joining.pending.set(len(pipeline.join))
 
-    def told(self, transitions: Iterable[Transition], pipeline: Pipeline) -> None:
-        """Incidents have moved."""
+    def told(self, transitions: Iterable[Transition], pipelines: Iterable[Pipeline]) -> None:
+        """Incidents have moved; `pipelines` are all there are."""
         reacting = self._metrics.reacting
         for transition in transitions:
             incident = transition.incident
             reacting.transitions.at(incident.model, incident.verdict, transition.change).inc()
             if transition.change is Change.OPENED:
                 reacting.opened.at(incident.model, incident.verdict).inc()
-        firing = pipeline.incidents.firing()
+        firing = [incident for pipeline in pipelines for incident in pipeline.incidents.firing()]
         reacting.open.set_all(Counter((i.model, i.verdict.value, i.severity.value) for i in firing))
         reacting.opened_at.set_all(
             {(i.id, i.model, i.version, i.verdict.value, i.severity.value): i.opened_at for i in firing}
         )
 
-    def committed(self, models: Iterable[str], pipeline: Pipeline, source: EventSource, seconds: float) -> None:
-        """A commit took `seconds`; `models` had changed."""
+    def committed(
+        self, changed: Iterable[Watch], pipelines: Sequence[Pipeline], source: EventSource, seconds: float
+    ) -> None:
+        """A commit took `seconds`; `changed` had changed, and `pipelines` are all there are."""
         self._metrics.running.commit.observe(seconds)
         self._metrics.running.commit_timestamp.set(self._clock())
         lag: dict[tuple[str, ...], float] = {
             (partition.topic, str(partition.number)): float(behind) for partition, behind in source.lag().items()
         }
         self._metrics.reading.lag.set_all(lag)
-        for model in models:
-            self._show(pipeline.watches[model])
-        learning = sum(watch.bank is None for watch in pipeline.watches.values())
-        watched = len(pipeline.watches) - learning
+        for watch in changed:
+            self._show(watch)
+        self._metrics.joining.pending.set(sum(len(pipeline.join) for pipeline in pipelines))
+        learning = sum(watch.bank is None for pipeline in pipelines for watch in pipeline.watches.values())
+        watched = sum(len(pipeline.watches) for pipeline in pipelines) - learning
         self._metrics.detection.models.set_all({("learning",): float(learning), ("watched",): float(watched)})
 
     def _show(self, watch: Watch) -> None:

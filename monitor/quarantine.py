@@ -27,6 +27,9 @@ MOST_BYTES = 1_000_000
 class QuarantineError(Exception):
     """A record could not be kept; one clear line without payload or secrets."""
 
+    passing = True
+    """A new quarantine may be able to."""
+
 
 class Quarantine(Protocol):
     """Keeps what could not be decoded. After a crash a record may be kept twice, under the same origin."""

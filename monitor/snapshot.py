@@ -29,6 +29,11 @@ class Changes(NamedTuple):
     states: dict[str, bytes]
     forget: list[str]
 
+    @property
+    def more(self) -> bool:
+        """Whether there is more than the count of records, which is always written."""
+        return bool(self.forget) or self.states.keys() != {PIPELINE}
+
 
 class Snapshots:
     """Takes what changed since the last time. One loop owns it."""

@@ -19,9 +19,10 @@ from monitor.metrics import Metrics
 from monitor.observer import Observer
 from monitor.pipeline import Pipeline
 from monitor.quarantine import FileQuarantine, InvalidRatio, QuarantineConfig
+from monitor.shard import Shard, undivided
 from monitor.silence import Silence
 from monitor.source import EventSource
-from monitor.store import Store
+from monitor.store import Claim, Store
 from monitor.watch import Until, Watch
 
 DETECTION, JOIN, QUARANTINE = DetectionConfig(), JoinConfig(), QuarantineConfig()
@@ -43,18 +44,27 @@ class Daemon:
             metrics.reading,
             time.time,
         )
-        self.pipeline = Pipeline(
-            Decoder(), Join(JOIN.label_ttl, JOIN.max_pending), watches(baselines), Incidents([]), gate.reject
-        )
+        self._gate = gate
+        self._watches = watches(baselines)
         self.loop = Loop(
             source,
-            self.pipeline,
+            undivided,
+            self._shard,
             gate,
-            Silence(DETECTION.silence_after, time.time),
             self.store,
             Reactions(lambda _transitions, _now: [], lambda _incident, _now: None, lambda: None),
             Observer(metrics),
         )
+
+    def _shard(self, name: str, claim: Claim) -> Shard:
+        join = Join(JOIN.label_ttl, JOIN.max_pending)
+        pipeline = Pipeline(Decoder(), join, self._watches, Incidents(claim.incidents), self._gate.reject)
+        return Shard(name, claim, pipeline, Silence(DETECTION.silence_after, time.time))
+
+    @property
+    def read(self) -> int:
+        """Records so far."""
+        return sum(shard.pipeline.read for shard in self.loop.shards.values())
 
 
 def watches(baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:

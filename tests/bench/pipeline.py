@@ -161,12 +161,12 @@ def _whole(source: EventSource, learnt: Baseline, folder: Path, *, commits: bool
 
     def turn() -> int:
         nonlocal committed
-        before = daemon.pipeline.read
+        before = daemon.read
         if commits and time.monotonic() - committed >= every:
             committed = time.monotonic()
-            daemon.loop.commit_due.set()
+            daemon.loop.due.commit.set()
         daemon.loop.turn()
-        return daemon.pipeline.read - before
+        return daemon.read - before
 
     return turn
 

@@ -97,6 +97,9 @@ CASES = {
         ("9m",),
         "13m",
     ),
+    "TocsinReadingFails": Case(
+        {f'tocsin_reading_restarts_total{{{AT},why="store"}}': "0+0x10 1+1x5 6+0x60"}, ("9m",), "15m"
+    ),
     "TocsinRebalances": Case({f"tocsin_partition_assignments_total{{{AT}}}": "1+0x9 1+1x20"}, ("9m",), "20m"),
     "TocsinSeriesDropped": Case(
         {f'tocsin_series_dropped_total{{{AT},metric="tocsin_evidence"}}': "0+5x60"}, ("14m",), "18m"

@@ -39,7 +39,9 @@ class Replica:
         return self.store
 
     def turn(self) -> None:
-        for record in self.source.poll(0.1):
+        records = self.source.poll(0.1)
+        self.store |= {jump.partition: jump.offset for jump in self.source.jumps()}
+        for record in records:
             self.records.append(record)
             self.store[record.partition] = record.offset + 1
 

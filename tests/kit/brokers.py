@@ -128,6 +128,7 @@ class Broker:
             "session_timeout": 2.0,
             "heartbeat_interval": 0.2,
             "connect_timeout": 5.0,
+            "replicas": "several",
         }
         return KafkaConfig.model_validate({"bootstrap_servers": (self.address,), "topics": topics} | quick | settings)
 

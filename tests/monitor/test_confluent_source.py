@@ -11,11 +11,11 @@ from confluent_kafka import KafkaError
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from monitor.app import _source
 from monitor.confluent_client import Trouble
 from monitor.confluent_source import ConfluentSource
 from monitor.kafka_config import KafkaConfig
 from monitor.kafka_source import KafkaSource
+from monitor.reader import open_source
 from monitor.source import Partition, Record, SourceError
 from tests.kit.brokers import Broker
 
@@ -46,8 +46,8 @@ def unreachable(port: int, **settings: Any) -> KafkaConfig:
 
 
 def test_the_configuration_chooses_the_client(closed_port: int) -> None:
-    assert type(_source(unreachable(closed_port))) is KafkaSource
-    assert type(_source(unreachable(closed_port, client="confluent"))) is ConfluentSource
+    assert type(open_source(unreachable(closed_port))) is KafkaSource
+    assert type(open_source(unreachable(closed_port, client="confluent"))) is ConfluentSource
 
 
 def test_a_client_that_is_not_installed_is_a_mistake_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_topics_whose_keys_must_meet_have_equally_many_partitions(embedded_broke
     topics = ("fast-labels", "fast-predictions")
     with pytest.raises(SourceError, match="fast-labels has 2, fast-predictions has 3"):
         ConfluentSource(embedded_broker.config(*topics)).start(lambda _: {})
-    source = ConfluentSource(embedded_broker.config(*topics, copartitioned=False))
+    source = ConfluentSource(embedded_broker.config(*topics, replicas="one"))
     source.start(lambda _: {})
     source.close()
 

@@ -13,7 +13,7 @@ LOGIN = {"sasl_mechanism": "SCRAM-SHA-512", "username": "tocsin", "password": {"
 
 def test_servers_and_topics_are_enough() -> None:
     config = KafkaConfig.model_validate({"bootstrap_servers": ["kafka:9092", "[::1]:9092"], "topics": ["events"]})
-    assert (config.start, config.beyond_end, config.copartitioned) == ("earliest", "fail", True)
+    assert (config.start, config.beyond_end, config.replicas) == ("earliest", "fail", "one")
     assert config.security == KafkaSecurity()
 
 

@@ -124,7 +124,7 @@ def test_topics_whose_keys_must_meet_have_equally_many_partitions(embedded_broke
     topics = ("unequal-labels", "unequal-predictions")
     with pytest.raises(SourceError, match="unequal-labels has 2, unequal-predictions has 3"):
         KafkaSource(embedded_broker.config(*topics)).start(lambda _: {})
-    source = KafkaSource(embedded_broker.config(*topics, copartitioned=False))
+    source = KafkaSource(embedded_broker.config(*topics, replicas="one"))
     source.start(lambda _: {})
     source.close()
 

@@ -24,9 +24,11 @@ from monitor.observer import Observer
 from monitor.pipeline import Pipeline
 from monitor.quarantine import FileQuarantine, InvalidRatio
 from monitor.rollback import RollbackConfig, advanced, consider
+from monitor.shard import Shard, undivided
 from monitor.silence import Silence
 from monitor.source import Partition, Positions
-from monitor.store import Commit, Store
+from monitor.store import Claim, Commit, Store
+from monitor.tables import WHOLE
 from monitor.watch import Until, Watch
 from tests.kit.served_model import START, served
 
@@ -43,7 +45,22 @@ class House:
         self.source = FileSource(logs, max_records=100)
         self.quarantine = FileQuarantine(folder / "quarantine.jsonl")
         self.gate = Gate(self.quarantine, InvalidRatio(0.5, 200, 100), 0.5, metrics.reading, lambda: self.now)
-        self.pipeline = Pipeline(
+        self.loop = Loop(
+            self.source,
+            undivided,
+            self._shard,
+            self.gate,
+            self.store,
+            Reactions(self._messages, lambda incident, now: consider(incident, RollbackConfig(), now), self._wake),
+            Observer(metrics, self._clock),
+            clock=self._clock,
+        )
+
+    def _clock(self) -> float:
+        return self.now
+
+    def _shard(self, name: str, claim: Claim) -> Shard:
+        pipeline = Pipeline(
             Decoder(),
             Join(604_800.0, 100_000),
             lambda model: Watch(
@@ -54,19 +71,18 @@ class House:
                 caution=Caution(),
                 companions=Companions(()),
             ),
-            Incidents(self.store.incidents(open_only=True)),
+            Incidents(claim.incidents),
             self.gate.reject,
         )
-        self.loop = Loop(
-            self.source,
-            self.pipeline,
-            self.gate,
-            Silence(600.0, lambda: self.now),
-            self.store,
-            Reactions(self._messages, lambda incident, now: consider(incident, RollbackConfig(), now), self._wake),
-            Observer(metrics, lambda: self.now),
-            clock=lambda: self.now,
-        )
+        return Shard(name, claim, pipeline, Silence(600.0, self._clock, self._clock), clock=self._clock)
+
+    @property
+    def shard(self) -> Shard:
+        return self.loop.shards[WHOLE]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.shard.pipeline
 
     def _messages(self, transitions: Iterable[Transition], now: float) -> list[Message]:
         return [Message("hook", transition, now) for transition in transitions]
@@ -75,9 +91,9 @@ class House:
         self.woken += 1
 
     def run(self) -> list[str]:
-        notes = self.loop.start()
+        self.loop.start()
         self.loop.run(threading.Event(), lambda: None)
-        return notes
+        return self.shard.notes
 
     def metric(self, name: str, /, **labels: str) -> float:
         return self.registry.get_sample_value(f"tocsin_{name}", labels) or 0.0
@@ -170,8 +186,8 @@ def test_what_the_executor_did_becomes_a_step_of_the_incident(house: Callable[..
     built.run()
     (action,) = built.store.actions.all()
     built.store.actions.save(advanced(action, ActionState.DONE, "Rolled it back.", built.now))
-    built.loop.commit([])
-    built.loop.commit([])
+    built.loop.commit()
+    built.loop.commit()
     (incident,) = built.store.incidents()
     assert (incident.action, incident.transitions) == ("Rolled it back.", 2)
     assert built.woken == 2
@@ -201,7 +217,7 @@ def test_a_held_partition_is_over_when_a_later_process_reads_events_from_it(
     mended = [line.replace(b"{nonsense", b"null") for line in log.read_bytes().splitlines()]
     write(log, [*mended, *served(100, seed=2, model="other")])
     again = house(log)
-    assert [incident.problem for incident in again.pipeline.incidents.firing()] == [Problem.INTAKE]
+    assert [incident.problem for incident in again.store.incidents(open_only=True)] == [Problem.INTAKE]
     again.run()
     assert again.pipeline.incidents.firing() == []
     assert [incident.status for incident in again.store.incidents()] == ["resolved"]
@@ -212,7 +228,10 @@ def test_an_incident_ends_with_the_detectors_that_stood_behind_it(house: Callabl
     house(log).run()
     changed = house(log)
     states = changed.store.states()
-    changed.store.commit(Commit(forget=[name for name in states if name.startswith(("watch/", "baseline/"))]))
+    epoch = changed.store.epochs()[WHOLE]
+    changed.store.commit(
+        Commit(epoch=epoch, forget=[name for name in states if name.startswith(("watch/", "baseline/"))])
+    )
     changed.run()
     assert [incident.status for incident in changed.store.incidents()] == ["resolved"]
 
@@ -236,8 +255,8 @@ def test_a_model_that_goes_silent_is_reported_and_resolved_when_it_speaks(
     while not built.source.finished:
         built.loop.turn()
     built.now += 601
-    built.loop.silence_due.set()
-    built.loop.commit_due.set()
+    built.loop.due.silence.set()
+    built.loop.due.commit.set()
     built.loop.turn()
     assert [(i.verdict, i.problem) for i in built.pipeline.incidents.firing()] == [(Verdict.SILENCE, Problem.SILENCE)]
     assert [message.transition.change for message in built.store.outbox.due(built.now, 10)] == [Change.OPENED]
@@ -245,7 +264,7 @@ def test_a_model_that_goes_silent_is_reported_and_resolved_when_it_speaks(
     again.now = built.now
     again.loop.start()
     again.loop.turn()
-    again.loop.silence_due.set()
+    again.loop.due.silence.set()
     again.loop.turn()
     assert again.pipeline.incidents.firing() == []
 
@@ -255,5 +274,6 @@ def test_a_rollback_is_asked_for_once(house: Callable[..., House], tmp_path: Pat
     built.run()
     (incident,) = built.store.incidents()
     assert consider(incident, RollbackConfig(), built.now) is not None
-    built.loop.commit([Transition(Change.UPDATED, 2, incident)])
+    built.shard.steps.append(Transition(Change.UPDATED, 2, incident))
+    built.loop.commit()
     assert len(built.store.actions.all()) == 1

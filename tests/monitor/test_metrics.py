@@ -40,6 +40,7 @@ SPECIFIED = {
     "outbox_messages": ["receiver", "state"],
     "outbox_oldest_timestamp_seconds": ["receiver"],
     "partition_assignments_total": [],
+    "reading_restarts_total": ["why"],
     "partition_held": ["topic", "partition"],
     "pending_predictions": [],
     "quarantined_total": [],

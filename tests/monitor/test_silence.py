@@ -14,7 +14,7 @@ class Clock:
 
 def test_a_model_is_silent_after_the_limit_and_not_before() -> None:
     clock = Clock()
-    silence = Silence(60.0, clock)
+    silence = Silence(60.0, clock, clock)
     silence.hear(["m1"])
     clock.now += 59.9
     assert dict(silence.judge()) == {"m1": None}
@@ -28,7 +28,7 @@ def test_a_model_is_silent_after_the_limit_and_not_before() -> None:
 
 def test_a_model_that_is_heard_again_is_well() -> None:
     clock = Clock()
-    silence = Silence(60.0, clock)
+    silence = Silence(60.0, clock, clock)
     silence.hear(["m1", "m2"])
     clock.now += 100.0
     silence.hear(["m2"])
@@ -37,3 +37,16 @@ def test_a_model_that_is_heard_again_is_well() -> None:
 
 def test_a_model_that_was_never_heard_of_is_not_judged() -> None:
     assert list(Silence(60.0, Clock()).judge()) == []
+
+
+def test_setting_the_wall_clock_makes_nobody_silent() -> None:
+    wall, timer = Clock(), Clock()
+    silence = Silence(60.0, wall, timer)
+    silence.hear(["m1"])
+    wall.now += 365 * 86400.0
+    assert dict(silence.judge()) == {"m1": None}
+    wall.now -= 2 * 365 * 86400.0
+    timer.now += 60.0
+    found = dict(silence.judge())["m1"]
+    assert found is not None
+    assert found.onset.ts == wall.now - 60.0
