@@ -103,9 +103,9 @@ def _incidents() -> Row:
                 stack=True,
             ),
             lines(
-                "Incidents opened, a day",
-                "Incidents opened in the 24 hours before, by their first verdict, since the process began.",
-                Query(f"sum by (verdict) (increase(tocsin_incidents_total{{{MODEL}}}[1d]))", "{{verdict}}"),
+                "Incidents opened",
+                "Incidents opened since the process began, by their first verdict.",
+                Query(f"sum by (verdict) (tocsin_incidents_total{{{MODEL}}})", "{{verdict}}"),
                 stack=True,
             ),
         ],
@@ -131,7 +131,7 @@ def _models() -> Row:
                 "Events, of the ten busiest models",
                 "Events a second of all kinds.",
                 Query(
-                    f"topk(10, sum by (model) (rate(tocsin_events_total{{{MODEL}}}[$__rate_interval])))",
+                    f'topk(10, sum by (model) (rate(tocsin_events_total{{{MODEL},model!=""}}[$__rate_interval])))',
                     "{{model}}",
                 ),
                 unit="eps",
@@ -145,7 +145,9 @@ def _models() -> Row:
                         " / on (job, instance, model) group_left () tocsin_threshold)",
                         "model",
                     ),
-                    "Events a second": Query(f"sum by (model) (rate(tocsin_events_total{{{MODEL}}}[5m]))", "model"),
+                    "Events a second": Query(
+                        f'sum by (model) (rate(tocsin_events_total{{{MODEL},model!=""}}[5m]))', "model"
+                    ),
                     "Newest event, seconds ago": Query(
                         f"time() - max by (model) (tocsin_last_event_timestamp_seconds{{{MODEL}}})", "model"
                     ),

@@ -93,9 +93,9 @@ def _beside_the_engine() -> Row:
         [
             lines(
                 "Companions",
-                "Changes an hour that detectors of river have seen. They open no incidents.",
+                "Changes that detectors of river have seen since the process began. They open no incidents.",
                 Query(
-                    f"sum by (detector, signal) (increase(tocsin_companion_detections_total{{{MODEL}}}[1h]))",
+                    f"sum by (detector, signal) (tocsin_companion_detections_total{{{MODEL}}})",
                     "{{detector}} on {{signal}}",
                 ),
             ),
@@ -116,9 +116,9 @@ def _beside_the_engine() -> Row:
             ),
             lines(
                 "Steps of incidents",
-                "What happened to incidents of this model in an hour: opened, updated, resolved.",
+                "What happened to incidents of this model since the process began: opened, updated, resolved.",
                 Query(
-                    f"sum by (verdict, change) (increase(tocsin_transitions_total{{{MODEL}}}[1h]))",
+                    f"sum by (verdict, change) (tocsin_transitions_total{{{MODEL}}})",
                     "{{verdict}} {{change}}",
                 ),
             ),

@@ -100,13 +100,12 @@ def _reading() -> Row:
             ),
             lines(
                 "Assignments, restarts and held partitions",
-                "How often partitions were assigned in an hour, which is once for each rebalance; how often reading "
-                "began anew after a failure; and partitions held.",
+                "How often partitions were assigned, which every rebalance does; how often reading began anew.",
                 Query(
-                    f"sum by (instance) (increase(tocsin_partition_assignments_total{{{ALL}}}[1h]))",
+                    f"sum by (instance) (tocsin_partition_assignments_total{{{ALL}}})",
                     "assigned {{instance}}",
                 ),
-                Query(f"sum by (why) (increase(tocsin_reading_restarts_total{{{ALL}}}[1h]))", "restarted {{why}}"),
+                Query(f"sum by (why) (tocsin_reading_restarts_total{{{ALL}}})", "restarted {{why}}"),
                 Query(f"sum by (topic, partition) (tocsin_partition_held{{{ALL}}})", "held {{topic}}[{{partition}}]"),
             ),
         ],
@@ -174,8 +173,8 @@ def _working() -> Row:
             ),
             lines(
                 "Periodic jobs that failed",
-                "Runs of periodic jobs that failed, an hour.",
-                Query(f"sum by (task) (increase(tocsin_job_failures_total{{{ALL}}}[1h]))", "{{task}}"),
+                "Runs of periodic jobs that failed since the process began.",
+                Query(f"sum by (task) (tocsin_job_failures_total{{{ALL}}})", "{{task}}"),
             ),
         ],
     )
@@ -242,7 +241,10 @@ def _process() -> Row:
             lines(
                 "Series dropped",
                 "Updates a second that went to the series __other__: their metric was full.",
-                _rate("tocsin_series_dropped_total", "metric"),
+                Query(
+                    f"topk(5, sum by (metric) (rate(tocsin_series_dropped_total{{{ALL}}}[$__rate_interval])))",
+                    "{{metric}}",
+                ),
                 unit="ops",
                 width=6,
             ),

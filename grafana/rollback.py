@@ -53,9 +53,9 @@ def _rollbacks() -> Row:
                 width=12,
             ),
             lines(
-                "Outcomes, a day",
-                "States that rollbacks have come to in the 24 hours before.",
-                Query(f"sum by (state) (increase(tocsin_rollbacks_total{{{MODEL}}}[1d]))", "{{state}}"),
+                "Outcomes",
+                "States that rollbacks have come to since the process began.",
+                Query(f"sum by (state) (tocsin_rollbacks_total{{{MODEL}}})", "{{state}}"),
                 stack=True,
             ),
         ],
@@ -67,9 +67,9 @@ def _what_they_stood_on() -> Row:
         "What they stood on",
         [
             lines(
-                "Steps of incidents, an hour",
-                "Incidents opened, updated and resolved in the hour before.",
-                Query(f"sum by (change) (increase(tocsin_transitions_total{{{MODEL}}}[1h]))", "{{change}}"),
+                "Steps of incidents",
+                "Incidents opened, updated, acted upon and resolved since the process began.",
+                Query(f"sum by (change) (tocsin_transitions_total{{{MODEL}}})", "{{change}}"),
                 stack=True,
             ),
             lines(

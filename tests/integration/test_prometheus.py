@@ -1,21 +1,24 @@
 """What operators see: a real Prometheus scrapes the daemon under attack, and a real Alertmanager hears of it."""
 
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.kit.boards import Expression, panel_expressions, rule_expressions
+from tests.kit.boards import Expression, boards, panel_expressions, rule_expressions
 from tests.kit.brokers import Broker
 from tests.kit.fleet import Fleet, running_fleet, wait_until
+from tests.kit.preview import draw, titles
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-PACE = 25.0
-"""Seconds of the attack."""
+PACE = float(os.environ.get("TOCSIN_PACE", "25"))
+"""Seconds of the attack; more of them make better pictures."""
 EMPTY = {
     "TocsinBusy": "needs more events than a core can work through, for half an hour",
     "TocsinJobFails": "needs a store or a registry that is broken for a quarter of an hour",
@@ -23,11 +26,13 @@ EMPTY = {
     "TocsinLabelsMissing": "needs an hour without labels",
     "TocsinLagGrows": "needs 10,000 unread records that become more",
     "TocsinMessagesWaiting": "needs a receiver that is down for a quarter of an hour",
+    "TocsinReadingFails": "needs Kafka or the store to fail",
     "TocsinRebalances": "needs five rebalances",
     "TocsinRollbackUnknown": "needs a registry that is lost in the middle of a move",
     "TocsinNotReading": "partitions are assigned sooner than Prometheus looks",
     "TocsinStalled": "state is committed sooner than Prometheus looks",
     "TocsinSeriesDropped": "needs more than 10,000 label sets of one metric",
+    "tocsin-pipeline / Assignments, restarts and held partitions / B": "nothing has failed",
     "tocsin-pipeline / Periodic jobs that failed / A": "no job has failed",
 }
 """Expressions without data under this attack, and why; promtool's unit tests have them all."""
@@ -93,3 +98,13 @@ def test_who_did_it_is_seen(fleet: Fleet) -> None:
         for series in fleet.prometheus.query("tocsin_rollback_actions")
     }
     assert states == {"mail": "done", "fraud": "proposed", "intrusion": "refused"}
+
+
+def test_a_preview_of_every_board_can_be_drawn(fleet: Fleet, tmp_path: Path) -> None:
+    span = (fleet.began, time.time())
+    for board in boards():
+        one_model = board["uid"] in ("tocsin-model", "tocsin-forensics")
+        picture = tmp_path / f"{board['uid']}.png"
+        drawn = draw(board, fleet.prometheus, span, picture, **({"model": "mail"} if one_model else {}))
+        assert len(drawn) >= len(titles(board)) - 3
+        assert picture.stat().st_size > 50_000

@@ -39,9 +39,9 @@ class Prometheus:
         assert body["status"] == "success", f"{parameters}: {body.get('error')}"
         return body["data"]
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an expression now."""
-        return list(self.ask("query", query=expression)["result"])
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The series of an expression at a time, epoch seconds; or now."""
+        return list(self.ask("query", query=expression, time=f"{at or time.time():.3f}")["result"])
 
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """The series of an expression over a time."""
