@@ -11,10 +11,12 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from alerting.alertmanager import AlertmanagerConfig
+from alerting.desk import DeskConfig
 from alerting.incident import Transition
 from alerting.life import LifeConfig
 from alerting.links import LinksConfig
 from alerting.message import Words
+from alerting.mutes import MaintenanceWindow
 from alerting.network import Network, NetworkConfig, check_address
 from alerting.outbox import Message
 from alerting.pagerduty import PagerdutyConfig
@@ -35,6 +37,8 @@ class AlertingConfig(Section):
 
     receivers: tuple[AnyReceiver, ...] = ()
     life: LifeConfig = LifeConfig()
+    desk: DeskConfig = DeskConfig()
+    maintenance: tuple[MaintenanceWindow, ...] = ()
     timeout: Annotated[float, Field(gt=0, le=120)] = 15.0
     """Seconds that one attempt to send may take in total."""
     environment: Annotated[str, Field(min_length=1, max_length=60)] | None = None

@@ -18,6 +18,10 @@ class Verdict(StrEnum):
     PRIOR_SHIFT = "prior_shift"
     PERFORMANCE = "performance"
     SILENCE = "silence"
+    MUTED = "muted"
+    """Somebody does not want to be told of some incidents for a while."""
+    FLOOD = "flood"
+    """There are more incidents than people can read."""
 
 
 class Severity(StrEnum):
@@ -77,6 +81,8 @@ class Problem(StrEnum):
     """Its events stopped."""
     INTAKE = "intake"
     """Records that cannot be decoded; the partition is held."""
+    DESK = "desk"
+    """Not everything is told: a silence, or a flood."""
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -87,6 +93,8 @@ class Judgement(msgspec.Struct, frozen=True):
     onset: Onset
     attribution: Attribution
     evidence: tuple[Evidence, ...]
+    action: str | None = None
+    """What Tocsin does about it by itself, in one plain sentence."""
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -145,11 +153,8 @@ class Transition(msgspec.Struct, frozen=True):
     change: Change
     number: int
     incident: Incident
-    telling: int = 0
-    """Which telling of this step it is, if not the first: reminders, and what was held back at first."""
 
     @property
     def id(self) -> str:
         """A deterministic id, so that a receiver which deduplicates never shows one step twice."""
-        step = f"{self.incident.id}-{self.number}"
-        return f"{step}.{self.telling}" if self.telling else step
+        return f"{self.incident.id}-{self.number}"

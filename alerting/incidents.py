@@ -80,6 +80,7 @@ class Incidents:
             onset=judgement.onset,
             attribution=judgement.attribution,
             evidence=judgement.evidence,
+            action=judgement.action,
             problem=problem,
         )
         return self._take(steps.begun(opened, self._life))
@@ -126,16 +127,27 @@ class Incidents:
         """Somebody says that the open incident with this id is over; if something new alarms, it comes back."""
         return self._decide(incident, lambda current: steps.resolved(current, ts, by))
 
-    def dump(self) -> bytes:
-        """What the board remembers beside the incidents that were told, for the store."""
-        pending = [incident for _, incident in sorted(self._open.items()) if incident.status is Status.PENDING]
-        return msgspec.msgpack.encode((pending, [incident for _, incident in sorted(self._ended.items())]))
+    def dump(self) -> dict[str, bytes]:
+        """What the board remembers beside the incidents that were told, by model, for the store."""
+        remembered: dict[str, list[Incident]] = {}
+        pending = (incident for incident in self._open.values() if incident.status is Status.PENDING)
+        for incident in (*pending, *self._ended.values()):
+            remembered.setdefault(incident.model, []).append(incident)
+        return {
+            model: msgspec.msgpack.encode(sorted(held, key=lambda incident: incident.problem))
+            for model, held in remembered.items()
+        }
 
-    def restore(self, blob: bytes) -> None:
+    def restore(self, blobs: Iterable[bytes]) -> None:
         """Take up what `dump` gave."""
-        pending, ended = msgspec.msgpack.decode(blob, type=tuple[list[Incident], list[Incident]])
-        self._open.update({(incident.model, incident.problem): incident for incident in pending})
-        self._ended = {(incident.model, incident.problem): incident for incident in ended}
+        for blob in blobs:
+            for incident in msgspec.msgpack.decode(blob, type=list[Incident]):
+                kept = self._open if incident.status is Status.PENDING else self._ended
+                kept[incident.model, incident.problem] = incident
+
+    def remembered(self) -> frozenset[str]:
+        """Ids of the incidents that are open, or may come back."""
+        return frozenset(incident.id for incident in (*self._open.values(), *self._ended.values()))
 
     def _decide(self, incident: str, decide: Callable[[Incident], Step]) -> Transition | None:
         found = next((current for current in self.firing() if current.id == incident), None)

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from pydantic import Field
 
-from alerting.incident import Change, Incident, Judgement, Severity, Status
+from alerting.incident import Change, Incident, Judgement, Problem, Severity, Status
 from alerting.section import Section
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -40,7 +40,7 @@ class LifeConfig(Section):
 
 def begun(incident: Incident, life: LifeConfig) -> Step:
     """A new incident: told at once, or pending until it has stood for long enough."""
-    if life.confirm.get(incident.severity, 0.0) > 0.0:
+    if incident.problem is not Problem.DESK and life.confirm.get(incident.severity, 0.0) > 0.0:
         return msgspec.structs.replace(incident, status=Status.PENDING), None
     return incident, Change.OPENED
 
@@ -138,5 +138,6 @@ def _with(incident: Incident, judgement: Judgement, ts: float) -> Incident:
         onset=judgement.onset if judgement.onset.ts <= incident.opened_at else incident.onset,
         attribution=judgement.attribution,
         evidence=judgement.evidence,
+        action=judgement.action or incident.action,
         quiet_since=None,
     )

@@ -42,6 +42,8 @@ _SENTENCES = {
     Verdict.PERFORMANCE: "{what} makes more mistakes than it may{where}{origin}{numbers}: the cause is not clear yet.",
     Verdict.SILENCE: "Events of {what}{origin} have stopped or thinned out{numbers}: "
     "Tocsin cannot watch what it does not see.",
+    Verdict.MUTED: "There is a {what}: incidents that it names are not told for a while.",
+    Verdict.FLOOD: "{what} knows of more problems than people can read{numbers}: the rest is in this digest only.",
 }
 
 _WORDS = {
@@ -66,6 +68,8 @@ _NEXT = {
     Verdict.PRIOR_SHIFT: "Find out whether the world has changed; if it lasts, make a new baseline.",
     Verdict.PERFORMANCE: "Treat it as a quality problem: look at the features, the labels and the age of the model.",
     Verdict.SILENCE: "Look at the producer, the topic, and whether Tocsin lags.",
+    Verdict.MUTED: "Make sure that you know of it; `tocsin silence expire` ends it.",
+    Verdict.FLOOD: "Look at the list of open incidents, and for what they have in common.",
 }
 
 # The family of evidence whose numbers belong into the sentence; elsewhere simply the strongest.
@@ -167,7 +171,12 @@ def _title(transition: Transition) -> str:
     incident = transition.incident
     word = _WORDS[transition.change]
     verdict = incident.verdict.value.replace("_", " ")
-    return f"{word} {incident.severity}: {verdict}, {_name(incident.model)} {_name(incident.version)}"
+    return f"{word} {incident.severity}: {verdict}, {_what(incident)}"
+
+
+def _what(incident: Incident) -> str:
+    """The model and its version; what stands in for a model, such as a partition, has none."""
+    return f"{_name(incident.model)} {_name(incident.version)}" if incident.version else _name(incident.model)
 
 
 def _sentence(incident: Incident) -> str:
@@ -175,7 +184,7 @@ def _sentence(incident: Incident) -> str:
     true, given = _quoted(who.class_from), _quoted(who.class_to)
     # Values are put in as they are: braces in them are not read again.
     return _SENTENCES[incident.verdict].format(
-        what=f"{_name(incident.model)} {_name(incident.version)}",
+        what=_what(incident),
         true=true or "one class",
         given=given or "another",
         answer=given or "one class",

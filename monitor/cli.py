@@ -5,24 +5,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from monitor import desk_commands
 from monitor.baseline import Baseline, BaselineError, describe, load, save
-from monitor.config_file import ConfigError
 from monitor.file_source import FileSource
 from monitor.replay import ReplayConfig, learn, replay, text_line
 from monitor.source import SourceError
+from monitor.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show, warn
 from monitor.watch import Until
 
-FOUND, BAD_INPUT = 1, 2
+FOUND = 1
 
 app = typer.Typer(
     name="tocsin",
@@ -38,18 +38,11 @@ rollback_app = typer.Typer(
     help="See rollbacks, and approve proposed ones.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(rollback_app, name="rollback")
-
-
-class Output(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
+app.add_typer(desk_commands.incidents_app, name="incidents")
+app.add_typer(desk_commands.silence_app, name="silence")
 
 
 Logs = Annotated[list[Path], typer.Argument(help="Event logs, .jsonl or .jsonl.gz, in the order to read them.")]
-OutputOption = Annotated[Output, typer.Option("--output", help="text for people, json: one object a line.")]
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 ReferenceUntil = Annotated[
     str | None, typer.Option(help="The reference ends at this time (ISO 8601; UTC if it has no offset).")
 ]
@@ -61,7 +54,7 @@ def run(config: ConfigOption) -> None:
     """Run the daemon until it is stopped (SIGTERM, Ctrl-C)."""
     from monitor import app as daemon  # noqa: PLC0415 - the other commands do without half of the imports
 
-    with _config_errors(Output.TEXT):
+    with config_errors(Output.TEXT):
         raise typer.Exit(daemon.run(config))
 
 
@@ -70,9 +63,9 @@ def check(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
     """Validate the configuration and all it names; list every error with its place."""
     from monitor import app as daemon  # noqa: PLC0415 - see `run`
 
-    with _config_errors(output):
+    with config_errors(output):
         daemon.prepare(config)
-    _print({"valid": True, "config": str(config)}, f"{config}: valid", output)
+    show({"valid": True, "config": str(config)}, f"{config}: valid", output)
 
 
 @app.command(
@@ -98,11 +91,11 @@ def replay_command(
             max_waiting=1_000_000,
         )
         incidents, line = 0, dict[str, Any]()
-        for line in replay(source, config, _warn, advance):
+        for line in replay(source, config, warn, advance):
             incidents += line["event"] == "opened"
-            _print(line, text_line(line), output)
+            show(line, text_line(line), output)
         if line["predictions"] == 0:
-            _fail("there are no predictions in these logs")
+            fail("there are no predictions in these logs")
     raise typer.Exit(FOUND if incidents else 0)
 
 
@@ -116,7 +109,7 @@ def baseline_build(
 ) -> None:
     """Learn a baseline from verified events, freeze it and print its digest."""
     with _input_errors(), _progress(FileSource(logs), output) as (source, advance):
-        learnt = learn(source, model, _parse_time(until) if until else float("inf"), _warn, advance)
+        learnt = learn(source, model, _parse_time(until) if until else float("inf"), warn, advance)
         save(learnt, out)
     _show(learnt, output)
 
@@ -140,7 +133,7 @@ def baseline_verify(
     if digest is not None and digest != found:
         typer.echo(f"{file}: has digest {found}, not {digest}", err=True)
         raise typer.Exit(FOUND)
-    _print({"valid": True, "digest": found}, f"{file}: intact, {found}", output)
+    show({"valid": True, "digest": found}, f"{file}: intact, {found}", output)
 
 
 @rollback_app.command("status", epilog="Example: tocsin rollback status --config tocsin.yaml")
@@ -148,11 +141,11 @@ def rollback_status(config: ConfigOption, output: OutputOption = Output.TEXT) ->
     """Print every rollback that an incident asked for, and what became of it."""
     from monitor import app as daemon  # noqa: PLC0415 - see `run`
 
-    with _config_errors(output), daemon.stored(config) as (_, store):
+    with config_errors(output), daemon.stored(config) as (_, store):
         for action in store.actions.all():
             moved = f"{action.from_version} -> {action.to_version or '?'}"
             text = f"{action.incident}  {action.model} {moved}  {action.state}  {action.reason}"
-            _print(msgspec.to_builtins(action), text, output)
+            show(msgspec.to_builtins(action), text, output)
 
 
 @rollback_app.command("approve", epilog="Example: tocsin rollback approve 72296eacf78f --by ada --config tocsin.yaml")
@@ -165,14 +158,14 @@ def rollback_approve(
     from monitor import app as daemon  # noqa: PLC0415 - see `run`
     from monitor.rollback import approve  # noqa: PLC0415 - see `run`
 
-    with _config_errors(Output.TEXT), daemon.stored(config) as (settings, store):
+    with config_errors(Output.TEXT), daemon.stored(config) as (settings, store):
         found = [action for action in store.actions.all() if action.incident == incident]
         if not found:
-            _fail(f"no rollback was asked for by incident {incident}")
+            fail(f"no rollback was asked for by incident {incident}")
         try:
             action = approve(found[0], by=by, config=settings.rollback, now=time.time())
         except ValueError as error:
-            _fail(str(error))
+            fail(str(error))
         store.actions.save(action)
         typer.echo(action.reason)
 
@@ -194,7 +187,7 @@ def demo(
 def version(output: OutputOption = Output.TEXT) -> None:
     """Print the version."""
     found = distribution_version("tocsin")
-    _print({"version": found, "python": sys.version.split()[0]}, f"tocsin {found}", output)
+    show({"version": found, "python": sys.version.split()[0]}, f"tocsin {found}", output)
 
 
 def _until(text: str | None, events: int) -> Until:
@@ -205,7 +198,7 @@ def _parse_time(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        _fail(f"{text!r} is no ISO 8601 time, for example 2026-03-04T00:00:00Z")
+        fail(f"{text!r} is no ISO 8601 time, for example 2026-03-04T00:00:00Z")
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -218,43 +211,15 @@ def _show(baseline: Baseline, output: Output) -> None:
         typer.echo(f"{name:>12}  {', '.join(map(str, fact)) if isinstance(fact, list) else fact}")
 
 
-def _print(facts: dict[str, object], text: str, output: Output) -> None:
-    typer.echo(msgspec.json.encode(facts).decode() if output is Output.JSON else text)
-
-
-def _warn(message: str) -> None:
-    typer.echo(message, err=True)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(BAD_INPUT)
-
-
 @contextlib.contextmanager
 def _input_errors() -> Iterator[None]:
     """Bad input is one line on standard error and exit code 2, never a traceback."""
     try:
         yield
     except (BaselineError, SourceError) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'output'}: {error.strerror}")
-
-
-@contextlib.contextmanager
-def _config_errors(output: Output) -> Iterator[None]:
-    """Every problem of a configuration is one line, and the exit code is 2."""
-    try:
-        yield
-    except ConfigError as error:
-        for problem in error.problems:
-            text = f"{problem.place}: {problem.message}"
-            if output is Output.JSON:
-                _print({"place": problem.place, "message": problem.message}, text, output)
-            else:
-                _warn(text)
-        raise typer.Exit(BAD_INPUT) from None
+        fail(f"{error.filename or 'output'}: {error.strerror}")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from alerting.outbox import Message
 from monitor.action import Action
 from monitor.gate import Gate
 from monitor.observer import Observer
-from monitor.shard import Shard, ShardOf
+from monitor.shard import Shard, ShardOf, Taken
 from monitor.source import EventSource, Partition, Record
 from monitor.stall import StallWatch
 from monitor.store import Claim, Commit, Store
@@ -127,11 +127,13 @@ class Loop:
         self._hear_of_actions()
         self._gate.flush()
         changed = [shard.pipeline.watches[model] for shard in self.shards.values() for model in shard.pipeline.changed]
-        taken = [found for shard in self.shards.values() if (found := shard.take()) is not None]
-        commits = [self._with_reactions(commit, steps, now) for commit, steps in taken]
+        self._hear_of_decisions()
+        silences = self._store.desk.silences(now)
+        taken = [found for shard in self.shards.values() if (found := shard.take(silences)) is not None]
+        commits = [self._with_reactions(found, now) for found in taken]
         if commits:
             self._store.commit(*commits)
-        transitions = [step for _, steps in taken for step in steps]
+        transitions = [step for found in taken for step in found.steps]
         for transition in transitions:
             incident = transition.incident
             _log.warning(
@@ -144,9 +146,15 @@ class Loop:
         if any(commit.messages or commit.actions for commit in commits):
             self._reactions.wake()
 
-    def _with_reactions(self, commit: Commit, steps: list[Transition], now: float) -> Commit:
-        actions = [action for step in steps if (action := self._reactions.rollback(step.incident, now)) is not None]
-        return replace(commit, messages=self._reactions.messages(steps, now), actions=actions)
+    def _with_reactions(self, taken: Taken, now: float) -> Commit:
+        asked = (self._reactions.rollback(step.incident, now) for step in taken.steps)
+        actions = [action for action in asked if action is not None]
+        return replace(taken.commit, messages=self._reactions.messages(taken.told, now), actions=actions)
+
+    def _hear_of_decisions(self) -> None:
+        decisions = self._store.desk.decisions()
+        for shard in self.shards.values():
+            shard.obey(decisions)
 
     def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Take over the shards of all these partitions, give up the others, and say where to go on.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text, update
 
 from monitor.database import Database, StoreError
-from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, METADATA, OFFSETS, OWNERS, SCHEMA, STATES
+from monitor.tables import ACTIONS, DECISIONS, INCIDENTS, MESSAGES, METADATA, OFFSETS, OWNERS, SCHEMA, SILENCES, STATES
 
 Step = Callable[[Connection], None]
 
@@ -38,7 +38,7 @@ def _keep_receipts(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE messages ADD COLUMN receipt VARCHAR"))
 
 
-STEPS: tuple[Step, ...] = (_divide, _keep_receipts)
+STEPS: tuple[Step, ...] = (_divide, _keep_receipts, add(SILENCES), add(DECISIONS))
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 
 

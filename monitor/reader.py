@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from alerting.desk import Desk
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.baseline import Baseline
@@ -89,7 +90,8 @@ class Reader:
             Incidents(claim.incidents, config.alerting.life),
             gate.reject,
         )
-        return Shard(name, claim, pipeline, Silence(config.detection.silence_after, time.time))
+        desk = Desk(pipeline.incidents, config.alerting.desk, config.alerting.maintenance)
+        return Shard(name, claim, pipeline, desk, Silence(config.detection.silence_after, time.time))
 
 
 def _watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:

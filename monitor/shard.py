@@ -5,9 +5,13 @@ records of a model, and the labels of its predictions, have the same key, so the
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
 
+from alerting.decision import Decision, Verb
+from alerting.desk import Desk
 from alerting.incident import Problem, Transition
+from alerting.mutes import Silence as Silenced
 from monitor.action import OPEN_STATES, Action, ActionState
 from monitor.gate import Gate
 from monitor.pipeline import Pipeline
@@ -17,6 +21,8 @@ from monitor.source import EventSource, Partition, Record
 from monitor.store import Claim, Commit
 from monitor.tables import WHOLE
 
+UNKNOWN = 3600.0
+"""Seconds after which a decision about an incident that no shard knows is dropped."""
 ShardOf = Callable[[Partition], str]
 """Which shard a partition belongs to."""
 
@@ -29,6 +35,16 @@ def undivided(_partition: Partition) -> str:
 def by_number(partition: Partition) -> str:
     """The shard of a partition where several replicas share the stream."""
     return str(partition.number)
+
+
+class Taken(NamedTuple):
+    """What one shard has to say at a commit."""
+
+    commit: Commit
+    steps: list[Transition]
+    """What happened to its incidents."""
+    told: list[Transition]
+    """What receivers are to be told of that, and of what happened before."""
 
 
 class Shard:
@@ -44,6 +60,7 @@ class Shard:
         name: str,
         claim: Claim,
         pipeline: Pipeline,
+        desk: Desk,
         silence: Silence,
         *,
         clock: Callable[[], float] = time.time,
@@ -54,18 +71,22 @@ class Shard:
             name: of the shard.
             claim: what the store holds of it.
             pipeline: a new one, whose board has the claim's incidents.
+            desk: a new one, for that board.
             silence: a new one.
             clock: epoch seconds.
         """
         self.name = name
         self.epoch = claim.epoch
         self.pipeline = pipeline
+        self._desk = desk
         self._silence = silence
         self._clock = clock
         self._committed = dict(claim.offsets)
-        self._snapshots = Snapshots(pipeline)
+        self._snapshots = Snapshots(pipeline, desk)
         self.notes = self._snapshots.restore(claim.states)
         self._silence.hear(pipeline.watches)
+        self._settled: list[str] = []
+        """Decisions that have been taken up, and are not committed yet."""
         self.steps: list[Transition] = self._end_what_is_gone()
 
     @property
@@ -100,12 +121,30 @@ class Shard:
             if step is not None:
                 self.steps.append(step)
 
-    def take(self) -> tuple[Commit, list[Transition]] | None:
-        """What is to be committed, and the steps among it; None if nothing has changed."""
+    def obey(self, decisions: Iterable[Decision]) -> None:
+        """Do what people have decided about incidents of this shard; drop what nobody has known for an hour."""
+        board, now = self.pipeline.incidents, self._clock()
+        known = board.remembered()
+        for decision in decisions:
+            members = [member for member in self._desk.members(decision.incident) if member in known]
+            for incident in members:
+                if decision.verb is Verb.ACKNOWLEDGE:
+                    step = board.acknowledge(incident, decision.by)
+                else:
+                    step = board.close(incident, decision.by, now)
+                self.steps += [] if step is None else [step]
+            if members or decision.decided_at < now - UNKNOWN:
+                self._settled.append(decision.id)
+
+    def take(self, silences: Sequence[Silenced] = ()) -> Taken | None:
+        """What is to be committed and told; None if nothing has changed. `silences` are those that people have set."""
         steps, self.steps = self.steps, []
+        settled, self._settled = self._settled, []
+        told = self._desk.tell(steps, silences, self._clock())
+        steps += told.own
         offsets = {p: offset for p, offset in self.pipeline.offsets.items() if self._committed.get(p) != offset}
         changes = self._snapshots.take()
-        if not (steps or offsets or changes.more):
+        if not (steps or told.messages or settled or offsets or changes.more):
             return None
         self._committed.update(offsets)
         incidents = {i.id: i for i in (*(step.incident for step in steps), *self.pipeline.incidents.firing())}
@@ -116,15 +155,16 @@ class Shard:
             states=changes.states,
             forget=changes.forget,
             incidents=tuple(incidents.values()),
+            settled=settled,
         )
-        return commit, steps
+        return Taken(commit, steps, told.messages)
 
     def _end_what_is_gone(self) -> list[Transition]:
         """Resolve incidents that nothing stands behind any more: the model is gone, or has another baseline."""
         board, ended = self.pipeline.incidents, []
         for incident in board.firing():
             watch = self.pipeline.watches.get(incident.model)
-            if incident.problem is Problem.INTAKE or (
+            if incident.problem in {Problem.INTAKE, Problem.DESK} or (
                 watch is not None and (watch.alarming or incident.problem is Problem.SILENCE)
             ):
                 continue

@@ -6,21 +6,33 @@ added, as one more numbered segment.
 """
 
 from collections import deque
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from alerting.desk import Desk
 from monitor.baseline import canonical, decode
 from monitor.pipeline import Pipeline
 
-PIPELINE, BOARD, WATCH, BASELINE, LESSON, JOIN = "pipeline", "board", "watch/", "baseline/", "lesson/", "join/"
+BOARD, DESK = "board/", "desk/"
+PIPELINE, WATCH, BASELINE, LESSON, JOIN = "pipeline", "watch/", "baseline/", "lesson/", "join/"
 
 
 class PipelineState(msgspec.Struct, array_like=True):
     """What the pipeline itself remembers."""
 
     read: int
+
+
+class Remembering(Protocol):
+    """A part that is stored as a few small blobs by name."""
+
+    def dump(self) -> dict[str, bytes]:
+        """All of it."""
+
+    def restore(self, blobs: Iterable[bytes]) -> None:
+        """Take up what `dump` gave."""
 
 
 class Changes(NamedTuple):
@@ -38,8 +50,11 @@ class Changes(NamedTuple):
 class Snapshots:
     """Takes what changed since the last time. One loop owns it."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, desk: Desk | None = None) -> None:
         self._pipeline = pipeline
+        self._remembering: dict[str, Remembering] = {BOARD: pipeline.incidents}
+        if desk is not None:
+            self._remembering[DESK] = desk
         self._segments: deque[tuple[str, float]] = deque()
         """The join's stored segments, oldest first, with their newest event time."""
         self._lessons: dict[str, list[str]] = {}
@@ -47,8 +62,8 @@ class Snapshots:
         self._number = 0
         self._frozen: dict[str, str] = {}
         """Digests of the stored baselines, by model."""
-        self._board = pipeline.incidents.dump()
-        """What the board remembered last."""
+        self._remembered: dict[str, bytes] = {}
+        """What the board and the desk remembered last, by name."""
 
     def take(self) -> Changes:
         """What changed since the last call."""
@@ -60,9 +75,9 @@ class Snapshots:
             self._take_lesson(model, changes)
             self._take_baseline(model, changes)
         pipeline.changed.clear()
-        board = pipeline.incidents.dump()
-        if board != self._board:
-            self._board = changes.states[BOARD] = board
+        before, self._remembered = self._remembered, self._recall()
+        changes.states.update({name: blob for name, blob in self._remembered.items() if before.get(name) != blob})
+        changes.forget.extend(sorted(before.keys() - self._remembered.keys()))
         added = pipeline.join.take_changes()
         if added is not None:
             self._number += 1
@@ -78,9 +93,9 @@ class Snapshots:
         pipeline, notes = self._pipeline, []
         if PIPELINE in states:
             pipeline.read = msgspec.msgpack.decode(states[PIPELINE], type=PipelineState).read
-        if BOARD in states:
-            self._board = states[BOARD]
-            pipeline.incidents.restore(self._board)
+        for prefix, part in self._remembering.items():
+            part.restore(blob for name, blob in sorted(states.items()) if name.startswith(prefix))
+        self._remembered = self._recall()
         for name in sorted(name for name in states if name.startswith(LESSON)):
             self._lessons.setdefault(name.removeprefix(LESSON).partition("/")[2], []).append(name)
         for name in sorted(name for name in states if name.startswith(WATCH)):
@@ -101,6 +116,9 @@ class Snapshots:
             self._number = int(name.removeprefix(JOIN))
         pipeline.join.unmatched.clear()
         return notes
+
+    def _recall(self) -> dict[str, bytes]:
+        return {prefix + name: blob for prefix, part in self._remembering.items() for name, blob in part.dump().items()}
 
     def _take_lesson(self, model: str, changes: Changes) -> None:
         watch = self._pipeline.watches[model]

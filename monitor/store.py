@@ -19,6 +19,7 @@ from alerting.outbox import Message
 from monitor.action import Action
 from monitor.action_table import ActionTable, action_row
 from monitor.database import Database, StoreError
+from monitor.desk_table import DeskTable, settle
 from monitor.fence import FencedError, Holding, check, read_epochs, take
 from monitor.migrations import prepare
 from monitor.outbox_table import OutboxTable, message_row
@@ -50,6 +51,8 @@ class Commit(msgspec.Struct, frozen=True):
     """Inserted; one whose id is known already stays as it is."""
     actions: Sequence[Action] = ()
     """Inserted; an incident that has an action keeps it."""
+    settled: Collection[str] = ()
+    """Ids of decisions that have been taken up."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class Store:
     Attributes:
         outbox: the messages.
         actions: the rollbacks.
+        desk: silences, and what people have decided.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -86,6 +90,7 @@ class Store:
         self._holding = Holding()
         self.outbox = OutboxTable(self._database, self._holding)
         self.actions = ActionTable(self._database, self._holding)
+        self.desk = DeskTable(self._database)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -147,6 +152,7 @@ class Store:
         if commit.forget:
             gone = delete(STATES).where(STATES.c.shard == commit.shard, STATES.c.name == bindparam("gone"))
             connection.execute(gone, [{"gone": name} for name in commit.forget])
+        settle(connection, commit.settled)
         for table, found in rows.items():
             owned = [{"shard": commit.shard} | row for row in found]
             self._database.put(connection, table, owned, replace=table not in {MESSAGES, ACTIONS})

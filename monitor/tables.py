@@ -82,3 +82,18 @@ ACTIONS = Table(
     Column("document", LargeBinary, nullable=False),
     _shard(),
 )
+SILENCES = Table(
+    "silences",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("ends_at", Double, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("incident", String, nullable=False),
+    Column("decided_at", Double, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)

@@ -124,7 +124,7 @@ GROWING = {
     "A companion": list(CATALOG),
     "A verdict": [verdict.value for verdict in Verdict],
     "A section of the configuration": list(Config.model_fields),
-    "A command": [command.rpartition(" ")[2] for command in commands()],
+    "A command": sorted({command.split()[1] for command in commands()}),  # or the group of commands
 }
 
 

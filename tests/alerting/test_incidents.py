@@ -137,7 +137,7 @@ class IncidentsMachine(RuleBasedStateMachine):
         resolved = [steps[-1].incident for id_, steps in self.steps.items() if id_ not in last]
         memory = self.board.dump()
         self.board = Incidents([*resolved, *last.values()])
-        self.board.restore(memory)
+        self.board.restore(memory.values())
         assert self.board.dump() == memory
 
     @invariant()

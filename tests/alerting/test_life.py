@@ -138,7 +138,7 @@ def test_what_was_closed_by_hand_comes_back_if_something_new_alarms() -> None:
 
 def test_the_clock_passes_for_what_has_no_events() -> None:
     board = Incidents(life=LifeConfig(confirm={Severity.WARNING: 30.0}, hold=10.0))
-    for problem in Problem:
+    for problem in (Problem.DETECTION, Problem.SILENCE, Problem.INTAKE):
         assert board.report("m", "1", problem, judged(), index=1, ts=100.0) is None
     told = [*board.tick(129.0), *board.tick(140.0)]
     assert [(step.incident.problem, step.incident.opened_at) for step in told] == [
@@ -188,7 +188,7 @@ def test_how_often_somebody_looks_does_not_matter(
 
 def reloaded(board: Incidents, life: dict[str, object]) -> Incidents:
     again = Incidents(board.firing(), LifeConfig.model_validate(life))
-    again.restore(board.dump())
+    again.restore(board.dump().values())
     return again
 
 

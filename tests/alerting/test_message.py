@@ -32,6 +32,13 @@ CASES = {
     Verdict.PRIOR_SHIFT: {"evidence": (SHARE,)},
     Verdict.PERFORMANCE: {"attribution": Attribution()},
     Verdict.SILENCE: {"attribution": Attribution(), "evidence": ()},
+    Verdict.MUTED: {"model": "silence 9c1e42aa", "version": "", "attribution": Attribution(), "evidence": ()},
+    Verdict.FLOOD: {
+        "model": "tocsin",
+        "version": "",
+        "attribution": Attribution(),
+        "evidence": (Evidence("desk", "problems that wait to be told", 0.0, 37, 20),),
+    },
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from alerting.desk import Desk, DeskConfig
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.baseline import Baseline
@@ -59,7 +60,9 @@ class Daemon:
     def _shard(self, name: str, claim: Claim) -> Shard:
         join = Join(JOIN.label_ttl, JOIN.max_pending)
         pipeline = Pipeline(Decoder(), join, self._watches, Incidents(claim.incidents), self._gate.reject)
-        return Shard(name, claim, pipeline, Silence(DETECTION.silence_after, time.time))
+        return Shard(
+            name, claim, pipeline, Desk(pipeline.incidents, DeskConfig()), Silence(DETECTION.silence_after, time.time)
+        )
 
     @property
     def read(self) -> int:

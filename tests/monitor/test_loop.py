@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerting.decision import Decision, Verb
+from alerting.desk import Desk, DeskConfig
 from alerting.incident import Change, Problem, Transition, Verdict
 from alerting.incidents import Incidents
+from alerting.mutes import silence
 from alerting.outbox import Message
 from detectors.bets import Caution
 from monitor.action import ActionState
@@ -74,7 +77,8 @@ class House:
             Incidents(claim.incidents),
             self.gate.reject,
         )
-        return Shard(name, claim, pipeline, Silence(600.0, self._clock, self._clock), clock=self._clock)
+        desk, silence = Desk(pipeline.incidents, DeskConfig()), Silence(600.0, self._clock, self._clock)
+        return Shard(name, claim, pipeline, desk, silence, clock=self._clock)
 
     @property
     def shard(self) -> Shard:
@@ -277,3 +281,50 @@ def test_a_rollback_is_asked_for_once(house: Callable[..., House], tmp_path: Pat
     built.shard.steps.append(Transition(Change.UPDATED, 2, incident))
     built.loop.commit()
     assert len(built.store.actions.all()) == 1
+
+
+def told(built: House) -> list[tuple[str, str]]:
+    """What is in the outbox, and delivered with this."""
+    found = []
+    while due := built.store.outbox.due(built.now, 1):
+        found.append((due[0].transition.change.value, due[0].transition.incident.verdict.value))
+        built.store.outbox.delivered(due[0], built.now)
+    return found
+
+
+def test_what_people_decide_is_done_with_the_next_commit(house: Callable[..., House], tmp_path: Path) -> None:
+    built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
+    built.run()
+    (incident,) = built.store.incidents()
+    assert ("opened", "label_flip") in told(built)
+    built.store.desk.decide(Decision("d1", incident.id, Verb.ACKNOWLEDGE, "ada", built.now))
+    built.store.desk.decide(Decision("d2", "no-such-incident", Verb.RESOLVE, "ada", built.now))
+    built.loop.commit()
+    assert [left.id for left in built.store.desk.decisions()] == ["d2"]  # another shard may know that incident
+    assert [(each.status, each.acknowledged_by) for each in built.store.incidents()] == [("acknowledged", "ada")]
+    built.store.desk.decide(Decision("d3", incident.id, Verb.RESOLVE, "bob", built.now))
+    built.loop.commit()
+    assert [(each.status, each.resolved_by) for each in built.store.incidents()] == [("resolved", "bob")]
+    assert told(built) == [("acknowledged", "label_flip"), ("resolved", "label_flip")]
+    built.now += 3601
+    built.loop.commit()
+    assert built.store.desk.decisions() == []
+
+
+def test_a_silence_holds_over_a_restart(house: Callable[..., House], tmp_path: Path) -> None:
+    log = write(tmp_path / "mail.jsonl", served(3000, flip_from=2000))
+    built = house(log)
+    made = silence(["model=mail"], author="ada", comment="drill", now=built.now, seconds=600.0)
+    built.store.desk.save(made)
+    built.run()
+    assert told(built) == [("opened", "muted")]
+    assert {each.verdict for each in built.store.incidents()} == {Verdict.LABEL_FLIP, Verdict.MUTED}
+    again = house(log)
+    again.loop.start()
+    again.now = built.now + 599
+    again.loop.commit()
+    assert told(again) == []
+    again.now = built.now + 600
+    again.loop.commit()
+    assert sorted(told(again)) == [("opened", "label_flip"), ("resolved", "muted")]
+    assert len(again.store.actions.all()) == 1  # who is not told is protected all the same
