@@ -20,7 +20,9 @@ from alerting.delivery import Delivery
 from alerting.incident import Incident
 from alerting.policy import Attempt, Policy
 from monitor import logs
+from monitor.access import Access
 from monitor.action import Action, ActionState
+from monitor.api import Sources, table
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
@@ -141,11 +143,14 @@ def serve(
         if models is not None:
             stack.callback(models.close)
             jobs.append(Job("rollback", 1.0, _executor(config, models, store, metrics).run_once))
+        access = Access(config.server.access)
+        asked = Sources(store, store.actions, supervisor.watches, models)
         server = Server(
             config.server.host,
             config.server.port,
             registry=registry,
-            incidents=store,
+            endpoints=table(asked, is_open=access.is_open),
+            access=access,
             health={"loop": turned, "delivery": lambda: None if delivery.alive else "the delivery thread has ended"},
             readiness={"reading": supervisor.unready},
         )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, FilePath, SecretStr, ValidationError, fie
 
 from alerting.config import AlertingConfig
 from alerting.section import Secret, Section
+from monitor.access import AccessConfig
 from monitor.companions import CompanionConfig
 from monitor.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.config_words import did_you_mean, explain
@@ -116,6 +117,8 @@ class ServerConfig(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """0 takes any free one."""
+    access: AccessConfig = AccessConfig()
+    """Who may use the API."""
 
 
 class LogConfig(Section):

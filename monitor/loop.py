@@ -20,6 +20,7 @@ from monitor.shard import Shard, ShardOf, Taken
 from monitor.source import EventSource, Partition, Record
 from monitor.stall import StallWatch
 from monitor.store import Claim, Commit, Store
+from monitor.watch import Watch
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +88,10 @@ class Loop:
         """Begin to read; shards are claimed when their partitions are assigned."""
         self._store.hold({})
         self._source.start(self._positions)
+
+    def watches(self) -> list[Watch]:
+        """The models of all shards. Any thread; whoever is not the loop reads only what is replaced as a whole."""
+        return [watch for shard in self.shards.values() for watch in list(shard.pipeline.watches.values())]
 
     @property
     def ready(self) -> bool:

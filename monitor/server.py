@@ -1,45 +1,33 @@
-"""The HTTP side: metrics for Prometheus, two probes, and the incidents to read. Nothing here changes anything.
+"""The HTTP side: metrics for Prometheus, two probes, and the API.
 
-GET /metrics              the Prometheus text format, or OpenMetrics if it is asked for
-GET /healthz              200 while the process works, 503 once it should be restarted
-GET /readyz               200 once it reads events, 503 before
-GET /api/v1/incidents     incidents as JSON, the newest first; ?open_only=true, ?limit=100
+GET /metrics    the Prometheus text format, or OpenMetrics if it is asked for
+GET /healthz    200 while the process works, 503 once it should be restarted
+GET /readyz     200 once it reads events, 503 before
+/api/v1/...     see `monitor/api.py`; /api/v1/openapi.json describes it
 """
 
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
-import msgspec
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from alerting.incident import Incident
-from monitor.store import StoreError
+from monitor.access import Access
+from monitor.endpoint import Endpoint, answer, refused, routes
 
 Probe = Callable[[], str | None]
 """Looks at one thing: None if it is well, otherwise one sentence that says what is wrong."""
 
-MAX_INCIDENTS = 1000
-
-_JSON = "application/json"
-
 
 class ServerError(Exception):
     """The server cannot listen; one clear line."""
-
-
-class IncidentLog(Protocol):
-    """Where incidents are read; the store."""
-
-    def incidents(self, *, open_only: bool = False, limit: int | None = None) -> Sequence[Incident]:
-        """Incidents, the newest first."""
 
 
 class Heartbeat:
@@ -71,7 +59,8 @@ class Server:
         port: int,
         *,
         registry: CollectorRegistry,
-        incidents: IncidentLog,
+        endpoints: Sequence[Endpoint],
+        access: Access,
         health: Mapping[str, Probe],
         readiness: Mapping[str, Probe],
     ) -> None:
@@ -81,7 +70,8 @@ class Server:
             host: name or address to listen on.
             port: 0 takes any free one; see `port` after `start`.
             registry: what /metrics shows.
-            incidents: where /api/v1/incidents reads.
+            endpoints: the table of the API.
+            access: who may use it.
             health: probes by name; /healthz is 200 if all are well.
             readiness: probes by name; /readyz is 200 if all are well.
         """
@@ -89,7 +79,7 @@ class Server:
         self._port = port
         # One way in, whatever the environment says: no signal handlers, no logging set-up, no websockets.
         config = uvicorn.Config(
-            application(registry=registry, incidents=incidents, health=health, readiness=readiness),
+            application(registry=registry, endpoints=endpoints, access=access, health=health, readiness=readiness),
             loop="asyncio",
             http="h11",
             ws="none",
@@ -124,7 +114,12 @@ class Server:
 
 
 def application(
-    *, registry: CollectorRegistry, incidents: IncidentLog, health: Mapping[str, Probe], readiness: Mapping[str, Probe]
+    *,
+    registry: CollectorRegistry,
+    endpoints: Sequence[Endpoint],
+    access: Access,
+    health: Mapping[str, Probe],
+    readiness: Mapping[str, Probe],
 ) -> Starlette:
     """The ASGI application that the server serves; see the top of the file."""
 
@@ -139,25 +134,10 @@ def application(
     def readyz(_request: Request) -> Response:
         return _probed(readiness)
 
-    def list_incidents(request: Request) -> Response:
-        try:
-            open_only, limit = _query(request)
-        except ValueError as error:
-            return _json({"error": str(error)}, status=400)
-        try:
-            found = incidents.incidents(open_only=open_only, limit=limit)
-        except StoreError as error:
-            return _json({"error": str(error)}, status=503)
-        return _json({"incidents": found})
-
-    return Starlette(
-        routes=[
-            Route("/metrics", metrics),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/api/v1/incidents", list_incidents),
-        ]
-    )
+    pages = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
+    app = Starlette(routes=[*pages, *routes(endpoints, access)], exception_handlers={HTTPException: refused})
+    app.router.redirect_slashes = False  # one page, one address
+    return app
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -175,23 +155,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _query(request: Request) -> tuple[bool, int]:
-    unknown = set(request.query_params) - {"open_only", "limit"}
-    if unknown:
-        raise ValueError(f"unknown parameter {min(unknown)!r}; there are open_only and limit")
-    open_only = request.query_params.get("open_only", "false")
-    if open_only not in ("true", "false"):
-        raise ValueError("open_only is true or false")
-    limit = request.query_params.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and 1 <= int(limit) <= MAX_INCIDENTS):
-        raise ValueError(f"limit is a number from 1 to {MAX_INCIDENTS}")
-    return open_only == "true", int(limit)
-
-
 def _probed(probes: Mapping[str, Probe]) -> Response:
     wrong = {name: sentence for name, probe in probes.items() if (sentence := probe()) is not None}
-    return _json({"ok": not wrong, "wrong": wrong}, status=503 if wrong else 200)
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type=_JSON, headers={"cache-control": "no-store"})
+    return answer({"ok": not wrong, "wrong": wrong}, status=503 if wrong else 200)

@@ -168,14 +168,39 @@ class Store:
             row.name: self._verified(row) for row in self._database.read(select(STATES).where(STATES.c.shard == shard))
         }
 
-    def incidents(self, *, open_only: bool = False, limit: int | None = None) -> list[Incident]:
-        """Incidents, the one opened last first."""
-        query = select(INCIDENTS.c.id, INCIDENTS.c.document)
+    def incidents(
+        self,
+        *,
+        open_only: bool = False,
+        models: Collection[str] | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Incident]:
+        """Incidents, the one opened last first.
+
+        Args:
+            open_only: without those that are over.
+            models: of these models only.
+            after: only those that come after the incident with this id; none, if there is no such incident.
+            limit: so many at most.
+        """
+        this, query = INCIDENTS.c, select(INCIDENTS.c.id, INCIDENTS.c.document)
         if open_only:
-            query = query.where(INCIDENTS.c.status != Status.RESOLVED.value)
-        query = query.order_by(INCIDENTS.c.opened_at.desc(), INCIDENTS.c.id).limit(limit)
+            query = query.where(this.status != Status.RESOLVED.value)
+        if models is not None:
+            query = query.where(this.model.in_(models))
+        if after is not None:
+            last = select(this.opened_at).where(this.id == after).scalar_subquery()
+            query = query.where((this.opened_at < last) | ((this.opened_at == last) & (this.id > after)))
+        query = query.order_by(this.opened_at.desc(), this.id).limit(limit)
         decoded = self._database.decoded
         return [decoded("incident", name, document, Incident) for name, document in self._database.read(query)]
+
+    def incident(self, name: str) -> Incident | None:
+        """The incident with this id; None if there is none."""
+        query = select(INCIDENTS.c.document).where(INCIDENTS.c.id == name)
+        found = [self._database.decoded("incident", name, row.document, Incident) for row in self._database.read(query)]
+        return found[0] if found else None
 
     def _verified(self, row: Any) -> bytes:  # noqa: ANN401 - a row of STATES
         where = self._database.where

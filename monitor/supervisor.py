@@ -15,6 +15,7 @@ from monitor.loop import Loop
 from monitor.quarantine import QuarantineError
 from monitor.source import SourceError
 from monitor.store import StoreError
+from monitor.watch import Watch
 
 _log = structlog.get_logger(__name__)
 
@@ -30,7 +31,7 @@ Failure = SourceError | StoreError | QuarantineError
 
 
 class Supervisor:
-    """Runs one loop after the other, in the caller's thread; `unready` may be asked by any thread."""
+    """Runs one loop after the other, in the caller's thread; `unready` and `watches` may be asked by any thread."""
 
     def __init__(
         self,
@@ -58,6 +59,11 @@ class Supervisor:
         if loop is None:
             return self._trouble
         return None if loop.ready else "no partitions are assigned yet"
+
+    def watches(self) -> list[Watch]:
+        """The models that are watched at the moment."""
+        loop = self._loop
+        return [] if loop is None else loop.watches()
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Read until asked to stop, or until a finite source has ended; beat while there is hope.

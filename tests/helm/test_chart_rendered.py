@@ -210,6 +210,13 @@ def test_a_wrong_value_is_refused_and_named(helm: Helm, setting: str, place: str
     assert len(said.splitlines()) < 12
 
 
+def test_several_replicas_need_to_be_told_that_they_are_several(helm: Helm) -> None:
+    settings = ["keda.enabled=false", "replicas=3"]
+    assert one(helm.template(EXAMPLES["postgresql"], settings=settings), "StatefulSet")["spec"]["replicas"] == 3
+    with pytest.raises(HelmError, match="replicas"):
+        helm.template(EXAMPLES["postgresql"], settings=[*settings, "config.kafka.replicas=one"])
+
+
 def test_what_only_the_user_can_know_is_asked_for(helm: Helm) -> None:
     with pytest.raises(HelmError) as error:
         helm.template()

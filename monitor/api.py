@@ -1,0 +1,268 @@
+"""The table of the HTTP API: what can be asked of Tocsin, who may ask it, and where the answer comes from."""
+
+from collections.abc import Callable, Collection, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from alerting.incident import Incident
+from monitor.access import Principal, Role
+from monitor.action import Action, ActionState
+from monitor.baseline import describe
+from monitor.endpoint import Call, Endpoint, ProblemError
+from monitor.openapi import document
+from monitor.registry import ModelRegistry
+from monitor.watch import Watch
+
+MAX_PAGE = 1000
+"""Things on one page at most."""
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE, description="So many at most.")]
+After = Annotated[str, msgspec.Meta(description="Go on after the page that had this as `next`.")]
+OfModel = Annotated[str, msgspec.Meta(description="Of this model only.")]
+
+NOT_FOUND = HTTPStatus.NOT_FOUND
+
+
+class IncidentLog(Protocol):
+    """Where incidents are read; the store."""
+
+    def incidents(
+        self,
+        *,
+        open_only: bool = False,
+        models: Collection[str] | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Incident]:
+        """Incidents, the newest first; see `Store.incidents`."""
+
+    def incident(self, name: str) -> Incident | None:
+        """The incident with this id."""
+
+
+class ActionTable(Protocol):
+    """Where rollbacks are read; the store."""
+
+    def all(self) -> Sequence[Action]:
+        """Every action, oldest first."""
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """What the API reads from."""
+
+    incidents: IncidentLog
+    actions: ActionTable
+    watches: Callable[[], Collection[Watch]]
+    """The models that this replica watches now; of a watch only what is replaced as a whole may be read."""
+    registry: ModelRegistry | None
+    """None where no registry is configured."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model that is watched."""
+
+    name: str
+    learning: bool
+    """Whether its baseline is still being learnt from the stream."""
+    events: int
+    """Predictions, features and joined labels so far."""
+    learnt: int
+    """Of these, what the baseline has so far, while it is being learnt."""
+    last_event: float | None
+    """The newest event time."""
+    baseline: str | None
+    """The digest of the baseline in use."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version in the model registry."""
+
+    version: str
+    created: float
+    ready: bool
+    serving: bool
+    """Whether the serving alias is at it."""
+    digest: str | None
+    known_good_at: float | None
+    revoked: bool
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Whoever is asking."""
+
+    name: str
+    role: Role
+    models: tuple[str, ...] | None
+
+
+class Models(msgspec.Struct, frozen=True):
+    """Models by name."""
+
+    models: list[Model]
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """Versions of a model, the newest first."""
+
+    versions: list[Version]
+
+
+class Incidents(msgspec.Struct, frozen=True):
+    """A page of incidents, the newest first."""
+
+    incidents: list[Incident]
+    next: str | None
+    """What `after` has to be for the next page; null on the last one."""
+
+
+class Actions(msgspec.Struct, frozen=True):
+    """A page of rollbacks, the newest first."""
+
+    actions: list[Action]
+    next: str | None
+
+
+class IncidentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which incidents."""
+
+    open_only: Annotated[bool, msgspec.Meta(description="Without those that are over.")] = False
+    model: OfModel | None = None
+    limit: Limit = 100
+    after: After | None = None
+
+
+class ActionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rollbacks."""
+
+    model: OfModel | None = None
+    state: ActionState | None = None
+    limit: Limit = 100
+    after: After | None = None
+
+
+def table(sources: Sources, *, is_open: bool) -> list[Endpoint]:
+    """Every call that there is. The order counts: of two that fit, the first is taken.
+
+    Args:
+        sources: where answers come from.
+        is_open: whether everybody may look, for the document.
+    """
+    ask = _Answers(sources)
+    see = Role.VIEWER
+    endpoints = [
+        Endpoint("GET", "/me", see, "Who you are, and what you may do.", Me, ask.me),
+        Endpoint("GET", "/models", see, "The models that this replica watches.", Models, ask.models),
+        Endpoint("GET", "/models/{model:path}/versions", see, "Its versions in the registry.", Versions, ask.versions),
+        Endpoint("GET", "/models/{model:path}/baseline", see, "What is normal for it.", dict[str, Any], ask.baseline),
+        Endpoint("GET", "/models/{model:path}", see, "One model.", Model, ask.model),
+        Endpoint("GET", "/incidents", see, "Incidents.", Incidents, ask.incidents, IncidentQuery),
+        Endpoint("GET", "/incidents/{incident}", see, "One incident with its evidence.", Incident, ask.incident),
+        Endpoint("GET", "/actions", see, "Rollbacks that incidents asked for.", Actions, ask.actions, ActionQuery),
+        Endpoint("GET", "/actions/{incident}", see, "The rollback that one incident asked for.", Action, ask.action),
+    ]
+    made = document(endpoints, is_open=is_open)
+    about = Endpoint("GET", "/openapi.json", see, "This document.", dict[str, Any], lambda _call: made)
+    return [*endpoints, about]
+
+
+class _Answers:
+    """The answers. A model that somebody may not see does not exist for them: 404, and not 403."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._from = sources
+
+    def me(self, call: Call) -> Me:
+        who = call.principal
+        return Me(who.name, who.role, who.models)
+
+    def models(self, call: Call) -> Models:
+        seen = [watch for watch in self._from.watches() if call.principal.sees(watch.model)]
+        return Models(sorted(map(_model, seen), key=lambda model: model.name))
+
+    def model(self, call: Call) -> Model:
+        return _model(self._watch(call))
+
+    def baseline(self, call: Call) -> dict[str, object]:
+        watch = self._watch(call)
+        if watch.bank is None:
+            raise ProblemError(NOT_FOUND, "the baseline of this model is still being learnt")
+        return describe(watch.bank.baseline)
+
+    def versions(self, call: Call) -> Versions:
+        model, registry = call.path["model"], self._from.registry
+        if not call.principal.sees(model):
+            raise ProblemError(NOT_FOUND, "no such model")
+        if registry is None:
+            raise ProblemError(NOT_FOUND, "there is no model registry in the configuration")
+        found, serving = registry.versions(model), registry.current(model).version
+        return Versions(
+            [
+                Version(
+                    each.version,
+                    each.created,
+                    each.ready,
+                    each.version == serving,
+                    each.digest,
+                    each.known_good_at,
+                    each.revoked,
+                )
+                for each in found
+            ]
+        )
+
+    def incidents(self, call: Call) -> Incidents:
+        query: IncidentQuery = call.query
+        models = _models(call.principal, query.model)
+        found = self._from.incidents.incidents(
+            open_only=query.open_only, models=models, after=query.after, limit=query.limit + 1
+        )
+        page = list(found[: query.limit])
+        return Incidents(page, page[-1].id if len(found) > query.limit else None)
+
+    def incident(self, call: Call) -> Incident:
+        found = self._from.incidents.incident(call.path["incident"])
+        if found is None or not call.principal.sees(found.model):
+            raise ProblemError(NOT_FOUND, "no such incident")
+        return found
+
+    def actions(self, call: Call) -> Actions:
+        query: ActionQuery = call.query
+        found = [
+            action
+            for action in reversed(self._from.actions.all())
+            if call.principal.sees(action.model)
+            and query.model in (None, action.model)
+            and query.state in (None, action.state)
+        ]
+        if query.after is not None:
+            names = [action.incident for action in found]
+            found = found[names.index(query.after) + 1 :] if query.after in names else []
+        page = found[: query.limit]
+        return Actions(page, page[-1].incident if len(found) > query.limit else None)
+
+    def action(self, call: Call) -> Action:
+        for action in self._from.actions.all():
+            if action.incident == call.path["incident"] and call.principal.sees(action.model):
+                return action
+        raise ProblemError(NOT_FOUND, "no rollback was asked for by such an incident")
+
+    def _watch(self, call: Call) -> Watch:
+        for watch in self._from.watches():
+            if watch.model == call.path["model"] and call.principal.sees(watch.model):
+                return watch
+        raise ProblemError(NOT_FOUND, "no such model is watched here")
+
+
+def _model(watch: Watch) -> Model:
+    bank = watch.bank
+    newest = watch.newest if watch.newest > 0 else None
+    return Model(watch.model, bank is None, watch.events, watch.learnt, newest, None if bank is None else bank.digest)
+
+
+def _models(who: Principal, wanted: str | None) -> Collection[str] | None:
+    """The models to look for; None for all."""
+    if wanted is None:
+        return who.models
+    return [wanted] if who.sees(wanted) else []

@@ -1,0 +1,98 @@
+"""A served API over a real store, a real registry and two watched models, and one token for each kind of person."""
+
+import hashlib
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from alerting.incident import Onset, Status
+from monitor.access import Access, AccessConfig, Role
+from monitor.action import Action, ActionState
+from monitor.api import Sources, table
+from monitor.endpoint import Endpoint
+from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.server import Server
+from monitor.store import Commit, Store
+from tests.kit.incidents import OPENED_AT, incident
+from tests.kit.served import World, make_pipeline, records
+
+PEOPLE: Mapping[str, tuple[Role, tuple[str, ...] | None]] = {
+    "viewer": (Role.VIEWER, None),
+    "operator": (Role.OPERATOR, None),
+    "approver": (Role.APPROVER, None),
+    "admin": (Role.ADMIN, None),
+    "mail-viewer": (Role.VIEWER, ("mail",)),
+}
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Clients of plain HTTP need none, and making the default one takes a while."""
+TOKENS = {name: f"{name}-2b7e151628aed2a6abf7158809cf4f3c" for name in PEOPLE}
+INCIDENTS = [
+    incident(id="a1", model="mail"),
+    incident(id="b2", opened_at=OPENED_AT + 60.0),
+    incident(id="c3", opened_at=OPENED_AT + 60.0, status=Status.RESOLVED),
+    incident(id="d4", model="mail", opened_at=OPENED_AT + 120.0, onset=Onset(OPENED_AT, float("-inf"), OPENED_AT)),
+]
+ACTIONS = [
+    Action("a1", "mail", "2", 1.0, ActionState.PROPOSED, 10.0, 11.0, "1", "A person decides."),
+    Action("b2", "net-ids", "1.2.0", 1.0, ActionState.OBSERVED, 20.0, 20.0, "1.1.0", "Would have been done."),
+]
+REGISTRY = {
+    "models": {
+        "mail": {
+            "aliases": {"champion": "2"},
+            "versions": {
+                "1": {"created": "2026-02-01T00:00:00Z", "known_good_at": "2026-02-02T00:00:00Z"},
+                "2": {"created": "2026-03-02T00:00:00Z"},
+            },
+        }
+    }
+}
+
+
+class Api:
+    """The running API; `endpoints` is its table."""
+
+    def __init__(self, url: str, endpoints: list[Endpoint], store: Store, registry_file: Path) -> None:
+        self.url, self.endpoints, self.store, self.registry_file = url, endpoints, store, registry_file
+
+    def as_(self, who: str | None) -> httpx.Client:
+        """A client with somebody's token; without one for None."""
+        headers = {} if who is None else {"authorization": f"Bearer {TOKENS[who]}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, verify=NO_TLS)
+
+
+@contextmanager
+def served_api(folder: Path, *, tokens: bool = True) -> Iterator[Api]:
+    """Serve it on a free port."""
+    pipeline = make_pipeline()
+    pipeline.process(records(World(predictions=1_700).events()))
+    pipeline.process(records(World(predictions=50, model="net-ids").events()))
+    (folder / "registry.json").write_text(json.dumps(REGISTRY))
+    registry = FileRegistry(FileRegistryConfig(kind="file", path=folder / "registry.json"))
+    with closing(Store(folder / "tocsin.db")) as store, closing(registry):
+        store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
+        access = Access(AccessConfig.model_validate({"tokens": configured() if tokens else ()}))
+        sources = Sources(store, store.actions, lambda: list(pipeline.watches.values()), registry)
+        endpoints = table(sources, is_open=access.is_open)
+        parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
+        server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
+        server.start()
+        try:
+            yield Api(f"http://127.0.0.1:{server.port}", endpoints, store, folder / "registry.json")
+        finally:
+            server.stop()
+
+
+def configured() -> list[dict[str, Any]]:
+    """The section `tokens` of the configuration."""
+    return [
+        {"name": name, "sha256": hashlib.sha256(TOKENS[name].encode()).hexdigest(), "role": role}
+        | ({} if models is None else {"models": models})
+        for name, (role, models) in PEOPLE.items()
+    ]
