@@ -107,7 +107,7 @@ alertin: {}
         ("13: alerting.receivers[2]", "needs a key 'kind'"),
         ("14: alerting.receivers[3].sekret", "unknown key; did you mean `secret`?"),
         ("15: registry.url", "must be an http:// or https:// address"),
-        ("16: server", "should be a section with keys: host, port"),
+        ("16: server", "should be a section with keys: host, port, access"),
         ("18: store.path", "the environment variable STATE_DIR is not set, and there is no ${STATE_DIR:-default}"),
         ("20: log.level", "should be 'debug', 'info', 'warning' or 'error'"),
         ("21: log", "given before, in line 19"),
