@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from alerting.incident import Attribution, Evidence, Judgement, Onset, Severity, Verdict
 
+LONG = 6.0
+"""Times the limit after which a silence is critical."""
+
 
 class Silence:
     """Knows when each model was last heard of. Time is the arrival of events, not what stands in them."""
@@ -39,7 +42,7 @@ class Silence:
                 model,
                 Judgement(
                     verdict=Verdict.SILENCE,
-                    severity=Severity.WARNING,
+                    severity=Severity.WARNING if silent < LONG * self._limit else Severity.CRITICAL,
                     onset=Onset(since, since, since),
                     attribution=Attribution(),
                     evidence=(Evidence("intake", "seconds without an event", 0.0, round(silent), self._limit),),

@@ -22,6 +22,8 @@ FAULT_SHARE = 0.5
 """A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
 SLOW_VERSIONS = 3
 """Versions since the onset that make a poisoning a slow one."""
+SERIOUS = 0.4
+"""By how much a share of events has risen where a verdict is one step more severe than usual."""
 MAX_EVIDENCE = 10
 MAX_FEATURES = 5
 
@@ -38,7 +40,7 @@ def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgeme
     onset = min((reason.onset for reason in reasons), key=lambda onset: onset.ts)
     return Judgement(
         verdict=verdict,
-        severity=_severity(verdict),
+        severity=_severity(verdict, reasons),
         onset=onset,
         attribution=_attribute(verdict, reasons, findings, versions, onset),
         evidence=tuple(finding.evidence for finding in sorted(findings, key=lambda f: -f.log_e)[:MAX_EVIDENCE]),
@@ -88,10 +90,15 @@ def _is_trigger(inputs: Sequence[Finding]) -> bool:
     return any(finding.kind is Kind.OUTSIDE for finding in inputs) or len(inputs) <= 2
 
 
-def _severity(verdict: Verdict) -> Severity:
+def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
+    """By what it is; and where it changes much for everybody, one step more."""
     if verdict in ATTACKS:
         return Severity.CRITICAL
-    return Severity.INFO if verdict is Verdict.PRIOR_SHIFT else Severity.WARNING
+    everybody = [reason for reason in reasons if reason.source is None and reason.labeler is None]
+    serious = any(each.kind is not Kind.BODY and each.observed - each.bound >= SERIOUS for each in everybody)
+    if verdict is Verdict.PRIOR_SHIFT:
+        return Severity.WARNING if serious else Severity.INFO
+    return Severity.CRITICAL if serious else Severity.WARNING
 
 
 def _attribute(

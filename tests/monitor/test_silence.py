@@ -26,6 +26,17 @@ def test_a_model_is_silent_after_the_limit_and_not_before() -> None:
     assert (found.evidence[0].observed, found.evidence[0].bound) == (60.0, 60.0)
 
 
+def test_a_long_silence_is_critical() -> None:
+    clock = Clock()
+    silence = Silence(60.0, clock, clock)
+    silence.hear(["m1"])
+    for seconds, severity in ((359.0, Severity.WARNING), (1.0, Severity.CRITICAL)):
+        clock.now += seconds
+        found = dict(silence.judge())["m1"]
+        assert found is not None
+        assert found.severity is severity
+
+
 def test_a_model_that_is_heard_again_is_well() -> None:
     clock = Clock()
     silence = Silence(60.0, clock, clock)

@@ -187,6 +187,21 @@ def test_severities() -> None:
     assert judge([feature()], {}).severity is Severity.WARNING
 
 
+@pytest.mark.parametrize(
+    ("found", "severity"),
+    [
+        (finding(observed=0.6), Severity.CRITICAL),
+        (finding(observed=0.49), Severity.WARNING),
+        (feature(kind=Kind.MISSING, observed=0.9), Severity.CRITICAL),
+        (feature(kind=Kind.MISSING, source="s1", observed=0.9), Severity.WARNING),
+        (feature(observed=5.0), Severity.WARNING),
+        (finding("predicted", observed=0.9), Severity.WARNING),
+    ],
+)
+def test_a_large_change_for_everybody_is_more_severe(found: Finding, severity: Severity) -> None:
+    assert judge([found], {}).severity is severity
+
+
 def test_the_version_to_blame_is_the_last_one_before_the_onset_was_over() -> None:
     versions = {"2.0.0": 500.0, "2.1.0": 1049.0, "2.2.0": 1051.0}
     assert judge([finding()], versions).attribution.version == "2.1.0"
