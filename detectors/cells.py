@@ -41,10 +41,7 @@ class NumericCells(msgspec.Struct, frozen=True, tag="numeric"):
 
     def encoder(self) -> Callable[[Floats], Codes]:
         """A function from values (shape (n,)) to codes; NaN is missing, infinities are above or below."""
-        regular = len(self.uppers)
-        below = math.nextafter(self.lowest, -math.inf)
-        edges = np.array([below, *self.uppers])
-        order = np.array([regular + BELOW, *range(regular), regular + ABOVE, regular + MISSING], dtype=np.intp)
+        edges, order = self.edges(), self.order()
 
         def encode(values: Floats) -> Codes:
             places = np.searchsorted(edges, values, side="left")
@@ -52,6 +49,18 @@ class NumericCells(msgspec.Struct, frozen=True, tag="numeric"):
             return np.asarray(order[places + np.isnan(values)])
 
         return encode
+
+    def edges(self) -> Floats:
+        """The ends of all intervals, of the one below the cells first, shape (cells + 1,).
+
+        `searchsorted` gives the place of a value among them; a NaN gets that of what is above, and needs 1 more.
+        """
+        return np.array([math.nextafter(self.lowest, -math.inf), *self.uppers])
+
+    def order(self) -> Codes:
+        """The code of each place: below, the cells, above, missing."""
+        regular = len(self.uppers)
+        return np.array([regular + BELOW, *range(regular), regular + ABOVE, regular + MISSING], dtype=np.intp)
 
     def encode(self, values: Floats) -> Codes:
         """Codes of `values`, once; for many batches keep an `encoder`."""

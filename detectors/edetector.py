@@ -102,14 +102,14 @@ class _Workspace(local):
     """Memory that is used again: to ask the system for megabytes with each batch costs as much as the arithmetic."""
 
     def __init__(self) -> None:
-        self._held = np.empty((2, 0))
+        self._held = np.empty(0)
 
-    def array(self, number: int, shape: tuple[int, ...]) -> Floats:
-        """Array `number` (0 or 1) of this thread, with whatever was in it; good until it is asked for again."""
+    def array(self, shape: tuple[int, ...]) -> Floats:
+        """An array of this thread, with whatever was in it; good until the next one is asked for."""
         size = math.prod(shape)
-        if size > self._held.shape[1]:
-            self._held = np.empty((2, size))
-        return self._held[number, :size].reshape(shape)
+        if size > self._held.size:
+            self._held = np.empty(size)
+        return self._held[:size].reshape(shape)
 
 
 _workspace = _Workspace()
@@ -151,30 +151,15 @@ class Family:
         self._divisors = divisors or {}
         self._ceiling = 1.0 + OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
 
-    def factors(self, batch: Batch) -> Floats:
-        """What each event multiplies each bet by, divisors left out, shape (n, streams, bets)."""
-        rows = batch.codes + self._offsets
-        if self._kinds > 1:
-            rows += (batch.keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
-        into = _workspace.array(0, (*rows.shape, self.bets))
-        return np.take(self._flat, rows, axis=0, out=into, mode="clip")  # the other modes make a copy first
-
-    def run(self, batch: Batch, factors: Floats | None = None) -> Step:
-        """Compute what `batch` does, without doing it.
-
-        Args:
-            batch: the events.
-            factors: what `factors` gives, where a family with the same tables has just been asked for it.
-        """
+    def run(self, batch: Batch) -> Step:
+        """Compute what `batch` does, without doing it."""
         if batch.index.size == 0:
             return Step({}, {}, [])
-        if factors is None:
-            factors = self.factors(batch)
         rounds = Rounds.of(batch.keys)
-        path = self._walk(rounds, factors)
+        path = self._walk(rounds, batch)
         highest = self._highest(path)
         if not highest.max() < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
-            path = self._walk(rounds, factors, self._ceiling)
+            path = self._walk(rounds, batch, self._ceiling)
             highest = self._highest(path)
         step = Step(rounds.last(path), {}, [])
         self._follow_loud(batch, rounds, path, np.flatnonzero(highest >= QUIET * self.threshold), step)
@@ -199,13 +184,21 @@ class Family:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))
 
-    def _walk(self, rounds: Rounds, factors: Floats, ceiling: Floats | None = None) -> Floats:
+    def _factors(self, codes: Codes, keys: Codes) -> Floats:
+        """What each event multiplies each bet by, divisors left out, shape (n, streams, bets)."""
+        rows = codes + self._offsets
+        if self._kinds > 1:
+            rows += (keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
+        into = _workspace.array((*rows.shape, self.bets))
+        return np.take(self._flat, rows, axis=0, out=into, mode="clip")  # the other modes make a copy first
+
+    def _walk(self, rounds: Rounds, batch: Batch, ceiling: Floats | None = None) -> Floats:
         """Statistics after each event, M + 1, in the order of the rounds, shape (n, streams, bets).
 
         A round is a few numpy calls for the events of all its keys. That is the fastest exact form: the closed form
         with running products needs more passes, and its rounding would depend on how events were cut into batches.
         """
-        path = np.take(factors, rounds.rows, axis=0, out=_workspace.array(1, factors.shape), mode="clip")
+        path = self._factors(batch.codes[rounds.rows], batch.keys[rounds.rows])
         for rank, key in enumerate(rounds.keys):
             if key in self._divisors:
                 path[rounds.places(rank)] /= self._divisors[key]

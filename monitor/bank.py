@@ -40,7 +40,7 @@ WEIGHTS: Mapping[str, float] = {
 PREDICTION_SHARE = 0.25
 """Share that the predicted class has of the budget of its family; features share the rest equally."""
 
-BLOCK = 262144
+BLOCK = 262_144
 """Factors of a family that are worked on in one go: what does not fit into a processor's cache is slower."""
 
 
@@ -170,14 +170,7 @@ class Bank:
 
     def _run(self, batches: Mapping[str, Batch], end: int) -> dict[str, Step]:
         """What the events up to index `end` would do to each family."""
-        steps, factors = {}, {}
-        for name, batch in batches.items():
-            part, family = batch.until(end), self.families[name]
-            watched = name.partition("/")[0]
-            if watched not in factors:  # the scopes of a family bet alike
-                factors[watched] = family.factors(part)
-            steps[name] = family.run(part, factors[watched])
-        return steps
+        return {name: self.families[name].run(batch.until(end)) for name, batch in batches.items()}
 
     def _build(self, caution: Caution) -> Iterator[tuple[str, Family]]:
         baseline, columns = self.baseline, self.columns

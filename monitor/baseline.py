@@ -189,7 +189,7 @@ def _feature(values: Sequence[Value], groups: dict[str, dict[str, npt.NDArray[np
 
 def category(value: Value) -> str | None:
     """The category that a value of a categorical feature is."""
-    return None if value is None else str(value)
+    return None if value is None else class_name(value)
 
 
 def _confusion(

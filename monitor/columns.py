@@ -3,12 +3,11 @@
 A new, missing or retyped feature is no special case: it gets a reserved code, and the engine bets on those too.
 """
 
-from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter, itemgetter
-from typing import Any, cast
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +54,20 @@ class LabelColumns:
     labelers: Codes
 
 
+@dataclass(slots=True)
+class _Taken:
+    """Events of one model, as they were read: what is asked of them, and not the events, which are large."""
+
+    rows: bytearray = field(default_factory=bytearray)
+    """Index, epoch seconds and numeric features, event after event; NaN where one is missing or is text."""
+    categories: list[tuple[Value, ...]] = field(default_factory=list)
+    outputs: list[ClassLabel | None] = field(default_factory=list)
+    """What was predicted; None where an event has features only."""
+    sources: list[str | None] = field(default_factory=list)
+    extra: list[int] = field(default_factory=list)
+    """Rows of events that carry features which the reference did not have."""
+
+
 class Columns:
     """Turns events of one model into codes."""
 
@@ -66,43 +79,72 @@ class Columns:
         self._other = len(baseline.classes) - 1
         served = [name for name in self.names if name not in (EXTRA, PREDICTION)]
         self._known = frozenset(served)
+        self._numeric = [name for name in served if isinstance(baseline.features[name].cells, NumericCells)]
+        self._categoric = [name for name in served if name not in self._numeric]
+        self._pick_numbers, self._pick_categories = _picker(self._numeric), _picker(self._categoric)
+        self._pack = struct.Struct(f"=qd{len(self._numeric)}d").pack
+        self._row = np.dtype([("index", "=i8"), ("ts", "=f8"), ("numbers", "=f8", (len(self._numeric),))])
         self._place = {name: column for column, name in enumerate(self.names)}
-        self._categories: dict[str, tuple[CategoryCells, dict[str | None, int]]] = {}
-        numeric_names: list[str] = []
-        self._encoders: list[tuple[int, Callable[[Floats], Codes]]] = []
-        for name in served:
-            cells = baseline.features[name].cells
-            if isinstance(cells, NumericCells):
-                numeric_names.append(name)
-                self._encoders.append((self._place[name], cells.encoder()))
-            else:
-                self._categories[name] = (cells, cells.table())
-        self._numeric = tuple(numeric_names)
-        # itemgetter of one name gives a value, not a tuple; asking for it twice costs nothing.
-        self._pick = (
-            itemgetter(*(self._numeric if len(self._numeric) > 1 else self._numeric * 2)) if numeric_names else None
-        )
+        self._numeric_places = [self._place[name] for name in self._numeric]
+        cells = [numeric(baseline.features[name]) for name in self._numeric]
+        self._edges = [feature.edges() for feature in cells]
+        orders = [feature.order() for feature in cells]
+        self._order = np.concatenate(orders) if orders else np.zeros(0, dtype=np.intp)
+        self._order_starts = np.cumsum([0, *map(len, orders)])[:-1, np.newaxis]
+        self._categories = [
+            (self._place[name], feature.table(), feature.unseen)
+            for name in self._categoric
+            if isinstance(feature := baseline.features[name].cells, CategoryCells)
+        ]
         self._output = baseline.features[PREDICTION].cells
         self._output_code = self._output.table() if isinstance(self._output, CategoryCells) else {}
         self._residual = None if baseline.residual is None else numeric(baseline.residual)
         extra = baseline.features[EXTRA].cells
         self._extra_code = extra.size - RESERVED + ABOVE
+        self._taken = _Taken()
 
-    def features(self, rows: Sequence[tuple[int, float, Prediction | Features]]) -> FeatureColumns:
-        """Encode (index, epoch seconds, event) rows."""
-        events = [event for _, _, event in rows]
-        values = [event.features for event in events]
+    def take(self, index: int, ts: float, event: Prediction | Features) -> None:
+        """Take in an event for the next call of `encode`, with its index among all events and its epoch seconds."""
+        taken, values = self._taken, event.features
+        complete = len(values) == len(self._known)
+        try:
+            taken.rows += self._pack(index, ts, *self._pick_numbers(values))  # refuses text and null
+        except (KeyError, struct.error):
+            complete = False
+            taken.rows += self._pack(index, ts, *[_number(values.get(name)) for name in self._numeric])
+        if self._categoric:
+            try:
+                taken.categories.append(self._pick_categories(values))
+            except KeyError:
+                complete = False
+                taken.categories.append(tuple([values.get(name) for name in self._categoric]))
+        if not complete and not values.keys() <= self._known:
+            taken.extra.append(len(taken.sources))
+        taken.outputs.append(event.prediction if isinstance(event, Prediction) else None)
+        taken.sources.append(event.source)
+
+    def encode(self) -> FeatureColumns:
+        """The codes of what was taken in since the last call."""
+        taken, self._taken = self._taken, _Taken()
+        rows = np.frombuffer(taken.rows, self._row)
         codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
-        invalid = self._encode_numeric(values, codes) + self._encode_categories(values, codes)
-        codes[:, self._place[EXTRA]] = self._extra(values)
-        codes[:, self._place[PREDICTION]] = self._predicted(events)
+        invalid = self._encode_numeric(rows["numbers"], codes) + self._encode_categories(taken.categories, codes)
+        codes[:, self._place[EXTRA]] = 0
+        codes[taken.extra, self._place[EXTRA]] = self._extra_code
+        codes[:, self._place[PREDICTION]] = self._predicted(taken.outputs)
         return FeatureColumns(
-            index=np.fromiter((row[0] for row in rows), np.int64, len(rows)),
-            ts=np.fromiter((row[1] for row in rows), np.float64, len(rows)),
+            index=rows["index"].copy(),
+            ts=rows["ts"].copy(),
             codes=codes,
-            sources=np.fromiter(map(self.sources.of, map(attrgetter("source"), events)), np.intp, len(rows)),
+            sources=np.array(self.sources.all_of(taken.sources), dtype=np.intp),
             invalid=invalid,
         )
+
+    def features(self, rows: Iterable[tuple[int, float, Prediction | Features]]) -> FeatureColumns:
+        """Take in (index, epoch seconds, event) rows, and encode them."""
+        for row in rows:
+            self.take(*row)
+        return self.encode()
 
     def labels(self, rows: Sequence[tuple[int, Joined]]) -> LabelColumns:
         """Encode (index, joined label) rows."""
@@ -129,47 +171,49 @@ class Columns:
         """The code of a class; classes that the reference did not have are one outcome, the last."""
         return self._class_code.get(class_name(value), self._other)
 
-    def _encode_numeric(self, values: Sequence[dict[str, Value]], codes: Codes) -> int:
+    def _encode_numeric(self, rows: Floats, codes: Codes) -> int:
         """Fill in the codes of numeric features; return how many values were missing or of another type."""
-        if self._pick is None or not values:
+        if not self._numeric:
             return 0
-        try:  # array refuses text and null with TypeError, which numpy would silently convert
-            flat = array("d", chain.from_iterable(map(self._pick, cast("Any", values))))
-        except (KeyError, TypeError):
-            flat = array("d", [_number(value.get(name)) for value in values for name in self._numeric])
-        matrix = np.frombuffer(flat).reshape(len(values), -1).T.copy()
-        for row, (place, encode) in zip(matrix, self._encoders, strict=False):
-            codes[:, place] = encode(row)
-        return int(np.isnan(matrix[: len(self._numeric)]).sum())
+        columns = rows.T.copy()
+        missing = np.isnan(columns)
+        places = missing.astype(np.intp)
+        for number, edges in enumerate(self._edges):
+            places[number] += edges.searchsorted(columns[number])
+        codes[:, self._numeric_places] = self._order[places + self._order_starts].T
+        return int(np.count_nonzero(missing))
 
-    def _encode_categories(self, values: Sequence[dict[str, Value]], codes: Codes) -> int:
+    def _encode_categories(self, rows: list[tuple[Value, ...]], codes: Codes) -> int:
         invalid = 0
-        for name, (cells, table) in self._categories.items():
-            column = [table.get(category(value.get(name)), cells.unseen) for value in values]
-            codes[:, self._place[name]] = column
-            invalid += column.count(table[None])
+        for (place, table, unseen), column in zip(self._categories, zip(*rows, strict=True), strict=False):
+            found = _look_up(table, column, unseen)
+            codes[:, place] = found
+            invalid += found.count(table[None])
         return invalid
 
-    def _predicted(self, events: Sequence[Prediction | Features]) -> Codes:
+    def _predicted(self, outputs: list[ClassLabel | None]) -> Codes:
         """Codes of what the model predicted; ABSENT where an event has features only."""
-        absent = self._output.size - RESERVED + ABSENT
         if isinstance(self._output, NumericCells):
-            outputs = [_number(event.prediction) if isinstance(event, Prediction) else np.nan for event in events]
-            codes = self._output.encode(np.array(outputs))
+            codes = self._output.encode(np.array([_number(output) for output in outputs]))
         else:
-            found, unseen = self._output_code, self._output.unseen
-            codes = np.array(
-                [found.get(class_name(e.prediction), unseen) if isinstance(e, Prediction) else absent for e in events],
-                dtype=np.intp,
-            )
-        codes[[not isinstance(event, Prediction) for event in events]] = absent
+            codes = np.array(_look_up(self._output_code, outputs, self._output.unseen), dtype=np.intp)
+        codes[[output is None for output in outputs]] = self._output.size - RESERVED + ABSENT
         return codes
 
-    def _extra(self, values: Sequence[dict[str, Value]]) -> Codes:
-        """Code 0 where an event has only features that the reference had, `unseen` where it has others."""
-        known = self._known
-        found = [0 if len(value) <= len(known) and value.keys() <= known else self._extra_code for value in values]
-        return np.array(found, dtype=np.intp)
+
+def _look_up(table: dict[Any, int], values: Sequence[Value], unseen: int) -> list[int]:
+    """Codes of categories: most are texts that the table has, and only the others need a closer look."""
+    return [
+        table.get(category(value), unseen) if code is None else code
+        for code, value in zip(map(table.get, values), values, strict=True)
+    ]
+
+
+def _picker(names: Sequence[str]) -> Callable[[dict[str, Value]], tuple[Any, ...]]:
+    """A function that gives the values of these features as a tuple; KeyError if one is missing."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])
 
 
 def _number(value: Value) -> float:

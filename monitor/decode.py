@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -55,9 +56,15 @@ class DecodeError(Exception):
         self.detail = detail
 
 
-_JSON = msgspec.json.Decoder(Event)
-_ZEROS = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(256))
-_LONG_NUMBER = b"0" * 309
+_JSON: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_NAMES: Mapping[type[Event], Callable[[Any], tuple[str | None, ...]]] = {
+    Prediction: attrgetter("event_id", "model", "version", "source"),
+    Label: attrgetter("event_id", "model", "labeler"),
+    Features: attrgetter("event_id", "model", "source"),
+}
+"""The identifiers of an event, by its type."""
+_DIGITS = 309
+"""An integer of so many digits is beyond the range of a double."""
 
 
 def native(value: bytes, _headers: Headers = ()) -> Event:
@@ -69,17 +76,12 @@ def native(value: bytes, _headers: Headers = ()) -> Event:
         DecodeError: it is not valid.
     """
     try:
-        event: Event = _JSON.decode(value)
+        return _JSON.decode(value)
     except RecursionError:
         raise DecodeError(DecodeReason.TOO_DEEP, "$") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         # `from None`: the original's message may quote the payload.
         raise _explain(value) from None
-    # An integer beyond the range of a double has 309 digits or more and would overflow later, in arithmetic.
-    # Looking for so many digits in a row costs a third of looking at every value.
-    if _LONG_NUMBER in value.translate(_ZEROS):
-        _refuse_numbers(msgspec.structs.asdict(event))
-    return event
 
 
 class Decoder:
@@ -118,35 +120,25 @@ class Decoder:
         if len(value) > self._max_bytes:
             raise DecodeError(DecodeReason.TOO_LARGE, f"more than {self._max_bytes} bytes")
         event = self._parse(value, record.headers)
-        if not EARLIEST <= epoch(event.ts) < LATEST:
+        ts = event.ts
+        if not EARLIEST <= (ts if type(ts) is float else epoch(ts)) < LATEST:
             raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: not in 2000 to 2099; epoch numbers are in seconds")
-        self._check_names(event)
-        if not isinstance(event, Label):
-            self._check_counts(event)
+        if not isinstance(event, Label) and len(event.features) > self._max_features:
+            raise DecodeError(DecodeReason.TOO_MANY, f"$.features: more than {self._max_features}")
+        if isinstance(event, Prediction) and (event.embedding is not None or event.proba is not None):
+            self._check_size(event)
+        for name in _NAMES[type(event)](event):
+            # Names stand in logs, messages and metrics: no control or invisible characters.
+            if name is not None and not name.isprintable():
+                raise DecodeError(DecodeReason.BAD_NAME, "$: an identifier has characters that cannot be printed")
         if len(value) > self._max_text:  # no text in a shorter record can be too long
             self._check_texts(event)
         return event
 
-    def _check_names(self, event: Event) -> None:
-        """Names stand in logs, messages and metrics: no control or invisible characters."""
-        names: tuple[str, ...]
-        if isinstance(event, Label):
-            names = (event.event_id, event.model or "", event.labeler or "")
-        elif isinstance(event, Prediction):
-            names = (event.event_id, event.model, event.version, event.source or "")
-        else:
-            names = (event.event_id, event.model, event.source or "")
-        if not "".join(names).isprintable():
-            raise DecodeError(DecodeReason.BAD_NAME, "$: an identifier has characters that cannot be printed")
-
-    def _check_counts(self, event: Prediction | Features) -> None:
-        if len(event.features) > self._max_features:
-            raise DecodeError(DecodeReason.TOO_MANY, f"$.features: more than {self._max_features}")
-        if isinstance(event, Prediction):
-            if event.embedding is not None and len(event.embedding) > self._max_features:
-                raise DecodeError(DecodeReason.TOO_MANY, f"$.embedding: more than {self._max_features}")
-            if event.proba is not None and len(event.proba) > self._max_features:
-                raise DecodeError(DecodeReason.TOO_MANY, f"$.proba: more than {self._max_features}")
+    def _check_size(self, event: Prediction) -> None:
+        for field, value in (("embedding", event.embedding), ("proba", event.proba)):
+            if value is not None and len(value) > self._max_features:
+                raise DecodeError(DecodeReason.TOO_MANY, f"$.{field}: more than {self._max_features}")
 
     def _check_texts(self, event: Event) -> None:
         for field in ("features", "proba", "prediction", "label"):
@@ -243,7 +235,7 @@ def _finite(value: object) -> bool:
 
 def _integer(digits: str) -> float:
     """An integer for the slow path: Python refuses, and takes quadratic time, where there are very many digits."""
-    return int(digits) if len(digits) <= len(_LONG_NUMBER) else math.inf
+    return int(digits) if len(digits) <= _DIGITS else math.inf
 
 
 def _shown(key: str) -> str:

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import msgspec
 
-Value = float | int | bool | str | None
-"""One feature value. A feature with any text is categorical, others are numeric (true is 1); null is missing."""
+Value = float | bool | str | None
+"""One feature value. A feature with any text is categorical, others are numeric (true is 1); null is missing.
 
-ClassLabel = str | int | float | bool
+Integers become floats when they are decoded, and one that no double can hold is refused there.
+"""
+
+ClassLabel = str | float | bool
 """A predicted or true class, or the number of a regression model."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]

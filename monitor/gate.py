@@ -1,6 +1,8 @@
 """The gate: what becomes of records that are no events, and when a partition has so many that it is closed."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import structlog
 
@@ -50,9 +52,17 @@ class Gate:
         The incident of a partition that an earlier process held ends with the first batch that has no bad record.
         """
         bad, self._bad = self._bad, set()
+        doubtful = {partition for partition, _ in bad}
+        for partition, count in Counter(map(attrgetter("partition"), records)).items():
+            if partition not in doubtful and self._ratio.clean(partition):
+                self._ratio.observe_good(partition, count)
+            else:
+                doubtful.add(partition)
         found = []
-        for record in records:
+        for record in records if doubtful else ():
             partition = record.partition
+            if partition not in doubtful:
+                continue
             too_many = self._ratio.observe(partition, bad=(partition, record.offset) in bad)
             if too_many and partition not in self.held:
                 self.held.add(partition)

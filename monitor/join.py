@@ -78,6 +78,8 @@ class Join:
         # In order of arrival. A plain dict that loses its first entries again and again searches longer each time.
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._early: OrderedDict[str, Label] = OrderedDict()
+        self._first = float("inf")
+        """At most the event time of the first in either: while that has not expired there is nothing to drop."""
         self._steps: list[Step] = []
         self._taken = self._now
 
@@ -97,20 +99,24 @@ class Join:
 
     def predict(self, event: Prediction, ts: float) -> tuple[bool, Joined | None]:
         """Take a prediction at epoch seconds `ts`; return whether it is new, and its join if the label came first."""
-        self._advance(ts)
-        if event.event_id in self._waiting:
+        event_id = event.event_id
+        if ts > self._now:
+            self._advance(ts)
+        if event_id in self._waiting:
             self.unmatched[Unmatched.DUPLICATE_PREDICTION] += 1
             return False, None
         waiting = Waiting(event.model, event.version, event.source, event.prediction, ts)
-        label = self._early.get(event.event_id)
-        self._apply(Step(event.event_id, waiting=waiting))
-        joined = None if label is None else self._match(event.event_id, waiting, label)
-        self._trim(self.oldest)
+        label = self._early.get(event_id)
+        self._apply(Step(event_id, waiting))
+        joined = None if label is None else self._match(event_id, waiting, label)
+        if self._first < self._now - self._ttl:
+            self._trim(self.oldest)
         return True, joined
 
     def label(self, event: Label, ts: float) -> Joined | None:
         """Take a label at epoch seconds `ts`; return the join, or None if it is early, foreign or a duplicate."""
-        self._advance(ts)
+        if ts > self._now:
+            self._advance(ts)
         waiting = self._waiting.get(event.event_id)
         if waiting is not None:
             return self._match(event.event_id, waiting, event)
@@ -119,7 +125,8 @@ class Join:
             return None
         self.unmatched[Unmatched.EARLY] += 1
         self._apply(Step(event.event_id, early=event))
-        self._trim(self.oldest)
+        if self._first < self._now - self._ttl:
+            self._trim(self.oldest)
         return None
 
     def take_changes(self) -> bytes | None:
@@ -133,6 +140,11 @@ class Join:
         """Apply a stored segment, the oldest first; return its newest event time."""
         segment = msgspec.msgpack.decode(blob, type=Segment)
         for step in segment.steps:
+            # What is older than the oldest segment is missing here, so an id may come again before it has expired.
+            if step.waiting is not None:
+                self._waiting.pop(step.event_id, None)
+            elif step.early is not None:
+                self._early.pop(step.event_id, None)
             self._apply(step)
         self._steps = []
         self._now = self._taken = max(self._now, segment.newest)
@@ -160,30 +172,38 @@ class Join:
 
     def _apply(self, step: Step) -> None:
         """Change what is kept, and remember it for the store; nothing else does, so a restored join is the same."""
-        event_id = step.event_id
-        if step.waiting is not None:
-            self._early.pop(event_id, None)
-            self._waiting[event_id] = step.waiting
-            self._waiting.move_to_end(event_id)
-        elif step.early is not None:
-            self._early[event_id] = step.early
-            self._early.move_to_end(event_id)
+        event_id, waiting, early = step.event_id, step.waiting, step.early
+        if waiting is not None:
+            if self._early and self._early.pop(event_id, None) is not None:
+                self._first = float("-inf")  # it may have been the first
+            self._waiting[event_id] = waiting
+            count = len(self._waiting)
+            if count == 1:
+                self._first = min(self._first, waiting.ts)
+            if count > self._max_waiting:
+                self._trim(float("-inf"))
+        elif early is not None:
+            self._early[event_id] = early
+            self._first = min(self._first, early.epoch)
+            if len(self._early) > self._max_waiting:
+                self._trim(float("-inf"))
         elif event_id in self._waiting:
             self._waiting[event_id].labelled = True
-        self._trim(float("-inf"))
         if self._durable:
             self._steps.append(step)
 
     def _advance(self, ts: float) -> None:
-        if ts > self._now:
-            self._now = ts
+        self._now = ts
+        if self._first < ts - self._ttl:
             self._trim(self.oldest)
 
     def _trim(self, limit: float) -> None:
         """Drop what is from before `limit` or too much, in order of arrival until one is neither."""
+        firsts = [float("inf")]
         while self._waiting:
             waiting = next(iter(self._waiting.values()))
             if waiting.ts >= limit and len(self._waiting) <= self._max_waiting:
+                firsts.append(waiting.ts)
                 break
             self._waiting.popitem(last=False)
             if not waiting.labelled:
@@ -192,7 +212,9 @@ class Join:
         while self._early:
             early = next(iter(self._early.values()))
             if early.epoch >= limit and len(self._early) <= self._max_waiting:
+                firsts.append(early.epoch)
                 break
             self._early.popitem(last=False)
             expired = early.epoch < self.oldest
             self.unmatched[Unmatched.EARLY_EXPIRED if expired else Unmatched.EVICTED] += 1
+        self._first = min(firsts)

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import structlog
@@ -129,6 +131,8 @@ class Loop:
         """Write everything that has changed, in one transaction; then wake whoever has work."""
         self.due.commit.clear()
         began, now = time.perf_counter(), self._clock()
+        for shard in self.shards.values():
+            shard.catch_up()
         self._hear_of_actions()
         self._gate.flush()
         changed = [shard.pipeline.watches[model] for shard in self.shards.values() for model in shard.pipeline.changed]
@@ -200,8 +204,8 @@ class Loop:
 
     def _divided(self, records: Sequence[Record]) -> dict[str, list[Record]]:
         shares: dict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            shares[self._shard_of(record.partition)].append(record)
+        for partition, run in groupby(records, attrgetter("partition")):
+            shares[self._shard_of(partition)].extend(run)
         return shares
 
     def _hear_of_actions(self) -> None:

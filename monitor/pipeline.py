@@ -3,17 +3,22 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from alerting.incident import Problem, Transition
 from alerting.incidents import Incidents
 from monitor.decode import DecodeError, Decoder, DecodeReason
-from monitor.events import Event, Label, Prediction
-from monitor.join import Join
+from monitor.events import Features, Label, Prediction
+from monitor.join import Join, Joined
 from monitor.source import Partition, Record
 from monitor.watch import Watch
 
 MAX_SKEW = 3600.0
 """Seconds an event may be ahead of its record's own timestamp; further ahead it would end every wait for labels."""
+WORTH = 20
+"""Events of a model, on average, from which on working through them costs little more than the events themselves."""
+
+_PARTITION, _OFFSET = attrgetter("partition"), attrgetter("offset")
 
 Reject = Callable[[Record, DecodeError], None]
 
@@ -49,10 +54,14 @@ class Pipeline:
         self.changed: set[str] = set()
         """Models whose watch has changed since somebody cleared this."""
         self.heard: frozenset[str] = frozenset()
-        """Models that had something new in the last call of `process`."""
+        """Models that had something new in the last call of `take`."""
         self.incidents = incidents
         self.join = join
         self.read = 0
+        self._touched: dict[str, Watch] = {}
+        """Watches with events that `report` has not worked through."""
+        self._taken = 0
+        """Records since its last call."""
         self._tally = Tally()
         self._decoder = decoder
         self._make = watch
@@ -60,58 +69,76 @@ class Pipeline:
 
     def process(self, records: Sequence[Record]) -> list[Transition]:
         """Work through records; return what people should be told, in order."""
+        self.take(records)
+        return self.report()
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Decode and join records, and give the events to the watches of their models; `report` works through them."""
         touched: dict[str, Watch] = {}
+        decode = self._decoder.decode
         for record in records:
-            self.read += 1
-            self.offsets[record.partition] = record.offset + 1
             try:
-                event, ts = self._decode(record)
+                event = decode(record)
+                ts = event.ts if type(event.ts) is float else event.epoch
+                if ts > record.timestamp + MAX_SKEW and record.timestamp:
+                    raise _too_far_ahead()
             except DecodeError as error:
                 self._reject(record, error)
                 continue
-            watch = self._take(event, ts)
+            watch = self._take_label(event, ts) if isinstance(event, Label) else self._take(event, ts)
             if watch is not None:
                 touched[watch.model] = watch
+        self.read += len(records)
+        # Of each partition the last record counts: a dictionary keeps what comes last.
+        last = dict(zip(map(_PARTITION, records), map(_OFFSET, records), strict=True))
+        self.offsets.update({partition: offset + 1 for partition, offset in last.items()})
         self.heard = frozenset(touched)
         self.changed |= self.heard
+        self._touched |= touched
+        self._taken += len(records)
+
+    def report(self) -> list[Transition]:
+        """Work through what was taken since the last call; return what people should be told, in order."""
+        touched, self._touched, self._taken = self._touched, {}, 0
         steps = (step for watch in touched.values() for step in self._report(watch))
         return [step for step in steps if step is not None]
 
-    def _decode(self, record: Record) -> tuple[Event, float]:
-        """The record's event and its time in epoch seconds."""
-        event = self._decoder.decode(record)
-        ts = event.epoch
-        if record.timestamp and ts > record.timestamp + MAX_SKEW:
-            raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")
-        return event, ts
+    @property
+    def thin(self) -> bool:
+        """Whether so few events wait for `report` that, for as many models, it is worth waiting for more."""
+        return self._taken < WORTH * len(self._touched)
 
     def take_tally(self) -> Tally:
         """What was read since the last call."""
         tally, self._tally = self._tally, Tally()
         return tally
 
-    def _take(self, event: Event, ts: float) -> Watch | None:
+    def _take(self, event: Prediction | Features, ts: float) -> Watch | None:
         """Give an event to the join and to its model's watch; return the watch if it has something new."""
-        if isinstance(event, Label):
-            joined = self.join.label(event, ts)
-            watch = None if joined is None else self.watch(joined.model)
-            self._count(watch, "label")
-        else:
-            watch = self.watch(event.model)
-            self._count(watch, "prediction" if isinstance(event, Prediction) else "features")
-            if watch is None:
-                return None
-            new, joined = self.join.predict(event, ts) if isinstance(event, Prediction) else (True, None)
-            if not new:
-                return None
-            watch.take(event, ts)
-        if watch is not None and joined is not None:
-            self._tally.delays[watch.model].append(joined.labelled_at - joined.predicted_at)
-            watch.take_label(joined)
+        watch = self.watches.get(event.model) or self.watch(event.model)
+        kind = "prediction" if isinstance(event, Prediction) else "features"
+        self._tally.events["" if watch is None else watch.model, kind] += 1
+        if watch is None:
+            return None
+        new, joined = self.join.predict(event, ts) if isinstance(event, Prediction) else (True, None)
+        if not new:
+            return None
+        watch.take(event, ts)
+        if joined is not None:
+            self._join(watch, joined)
         return watch
 
-    def _count(self, watch: Watch | None, kind: str) -> None:
-        self._tally.events["" if watch is None else watch.model, kind] += 1
+    def _take_label(self, event: Label, ts: float) -> Watch | None:
+        joined = self.join.label(event, ts)
+        watch = None if joined is None else self.watch(joined.model)
+        self._tally.events["" if watch is None else watch.model, "label"] += 1
+        if watch is not None and joined is not None:
+            self._join(watch, joined)
+        return watch
+
+    def _join(self, watch: Watch, joined: Joined) -> None:
+        self._tally.delays[watch.model].append(joined.labelled_at - joined.predicted_at)
+        watch.take_label(joined)
 
     def watch(self, model: str) -> Watch | None:
         """The watch of a model, made when it is first asked for; None if the model is not to be watched."""
@@ -131,3 +158,7 @@ class Pipeline:
             version = watch.version_at(moment.index)
             yield board.report(model, version, Problem.DETECTION, judgement, index=moment.index, ts=moment.ts, now=now)
         yield board.elapse(model, Problem.DETECTION, watch.newest)
+
+
+def _too_far_ahead() -> DecodeError:
+    return DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")

@@ -220,18 +220,28 @@ class InvalidRatio:
         self._max_ratio = max_ratio
         self._window = window
         self._minimum = minimum
-        self._newest: dict[Partition, deque[bool]] = {}
-        self._bad: dict[Partition, int] = {}
+        self._read: dict[Partition, int] = {}
+        self._bad: dict[Partition, deque[int]] = {}
+        """The numbers of the bad ones among the newest records of a partition."""
 
     def observe(self, partition: Partition, *, bad: bool) -> bool:
         """Take one record into account; True if the partition's share of bad records is now too large.
 
         A partition with a `max_ratio` of 1 is never held.
         """
-        newest = self._newest.setdefault(partition, deque())
-        newest.append(bad)
-        count = self._bad.get(partition, 0) + bad
-        if len(newest) > self._window:
-            count -= newest.popleft()
-        self._bad[partition] = count
-        return len(newest) >= self._minimum and count > self._max_ratio * len(newest)
+        read = self._read[partition] = self._read.get(partition, 0) + 1
+        numbers = self._bad.setdefault(partition, deque())
+        if bad:
+            numbers.append(read)
+        while numbers and numbers[0] <= read - self._window:
+            numbers.popleft()
+        newest = min(read, self._window)
+        return newest >= self._minimum and len(numbers) > self._max_ratio * newest
+
+    def clean(self, partition: Partition) -> bool:
+        """Whether none of the partition's newest records was bad."""
+        return not self._bad.get(partition)
+
+    def observe_good(self, partition: Partition, count: int) -> None:
+        """Take so many good records of a clean partition into account."""
+        self._read[partition] = self._read.get(partition, 0) + count

@@ -26,6 +26,9 @@ UNKNOWN = 3600.0
 ShardOf = Callable[[Partition], str]
 """Which shard a partition belongs to."""
 
+BUSY = 100
+"""Records of one poll from which on there are probably more at once."""
+
 
 def undivided(_partition: Partition) -> str:
     """The shard of every partition where one replica reads everything."""
@@ -95,10 +98,20 @@ class Shard:
         return {**self._committed, **self.pipeline.offsets}
 
     def work(self, records: Sequence[Record], gate: Gate, source: EventSource) -> None:
-        """Work through records of this shard."""
-        self.steps += self.pipeline.process(records)
+        """Work through records of this shard.
+
+        Where many models take turns in a stream that has more, each has few events in one poll. They wait for more, for
+        the next commit at the latest.
+        """
+        self.pipeline.take(records)
+        if len(records) < BUSY or not self.pipeline.thin:
+            self.catch_up()
         self.steps += gate.close_on(records, source, self.pipeline.incidents)
         self._silence.hear(self.pipeline.heard)
+
+    def catch_up(self) -> None:
+        """Work through what waits."""
+        self.steps += self.pipeline.report()
 
     def listen(self) -> None:
         """Open and close incidents for models that have gone silent, and let time pass for incidents without events."""

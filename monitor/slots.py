@@ -1,5 +1,6 @@
 """Slots: names from events (sources, labelers, versions) to small numbers, with bounded memory."""
 
+from collections.abc import Sequence
 from zlib import crc32
 
 NAMED = 64
@@ -14,7 +15,7 @@ class Slots:
 
     def __init__(self, known: tuple[str, ...] = ()) -> None:
         self.names: list[str] = [NOBODY, *known[: NAMED - 1]]
-        self._slots = {name: slot for slot, name in enumerate(self.names)}
+        self._slots: dict[str | None, int] = {None: 0} | {name: slot for slot, name in enumerate(self.names)}
 
     def of(self, name: str | None) -> int:
         """Return the slot of `name`, giving it one of its own while there are any left."""
@@ -28,6 +29,11 @@ class Slots:
             self.names.append(name)
             return len(self.names) - 1
         return NAMED + crc32(name.encode()) % SHARED
+
+    def all_of(self, names: Sequence[str | None]) -> list[int]:
+        """The slots of many names, one after the other."""
+        found = map(self._slots.get, names)
+        return [self.of(name) if slot is None else slot for slot, name in zip(found, names, strict=True)]
 
     def name(self, slot: int) -> str:
         """What to call a slot in a message."""

@@ -33,15 +33,15 @@ class Until(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Rows:
-    """Events of one model since the last update, in order, with their index among the model's events."""
+    """Events of one model since the last update, in order; its features wait in the bank's columns."""
 
-    features: list[tuple[int, float, Prediction | Features]] = field(default_factory=list)
     labels: list[tuple[int, Joined]] = field(default_factory=list)
+    """With their index among the model's events."""
     newest: list[float] = field(default_factory=list)
     """For each of all these events, the largest event time by then."""
 
     def __len__(self) -> int:
-        return len(self.features) + len(self.labels)
+        return len(self.newest)
 
 
 class FirstSeen(msgspec.Struct, frozen=True, array_like=True):
@@ -139,10 +139,10 @@ class Watch:
                 self._predictions.append(event)
                 self._lesson.predictions.append(event)
             return
-        if isinstance(event, Prediction):
+        if isinstance(event, Prediction) and event.version not in self._seen:
             self._see(event.version, index, ts)
         self.companions.take(event)
-        self._rows.features.append((index, ts, event))
+        self.bank.columns.take(index, ts, event)
         self._rows.newest.append(self.newest)
 
     def take_label(self, joined: Joined) -> None:
@@ -166,7 +166,7 @@ class Watch:
         self._worked = rows
         if self.bank is None or not rows:
             return
-        features = self.bank.columns.features(rows.features)
+        features = self.bank.columns.encode()
         self.invalid += features.invalid
         for moment in self.bank.update(features, self.bank.columns.labels(rows.labels)):
             findings = find(self.bank)
@@ -233,7 +233,7 @@ class Watch:
         return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)
 
     def _see(self, version: str, index: int, ts: float) -> None:
-        if version in self._seen or self.bank is None:
+        if self.bank is None:
             return
         if version not in self.bank.baseline.versions and all(seen.version != version for seen in self._versions):
             self._versions = [*self._versions[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)]

@@ -17,7 +17,7 @@ TOPIC = Partition("events", 0)
 CANARY = "4111-1111-canary"
 
 names = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=256)
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 classes = texts | numbers | st.booleans()
 features = st.dictionaries(texts, st.none() | texts | numbers | st.booleans(), max_size=20)

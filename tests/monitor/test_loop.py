@@ -328,3 +328,22 @@ def test_a_silence_holds_over_a_restart(house: Callable[..., House], tmp_path: P
     again.loop.commit()
     assert sorted(told(again)) == [("opened", "label_flip"), ("resolved", "muted")]
     assert len(again.store.actions.all()) == 1  # who is not told is protected all the same
+
+
+def test_a_busy_stream_of_many_models_is_worked_through_together_and_before_a_commit(
+    house: Callable[..., House], tmp_path: Path
+) -> None:
+    lines = [
+        b'{"kind":"features","event_id":"f%d","ts":%d,"model":"m%d","features":{}}' % (number, START, number % 50)
+        for number in range(250)
+    ]
+    built = house(write(tmp_path / "many.jsonl", lines))
+    built.loop.start()
+    built.loop.turn()
+    built.loop.turn()
+    assert built.pipeline.thin
+    built.loop.commit()
+    assert not built.pipeline.thin
+    assert built.shard.pipeline.read == 200
+    built.loop.turn()  # the last poll is not full: nothing more is near
+    assert not built.pipeline.thin

@@ -16,7 +16,7 @@ from detectors.bets import Caution
 from monitor.companions import Companions
 from monitor.decode import DecodeError, Decoder, DecodeReason
 from monitor.join import Join
-from monitor.pipeline import MAX_SKEW, Pipeline
+from monitor.pipeline import MAX_SKEW, WORTH, Pipeline
 from monitor.source import Partition, Record
 from monitor.watch import Until, Watch
 from tests.kit.served import (
@@ -58,6 +58,34 @@ def test_how_records_are_polled_does_not_matter(cuts: list[int], seed: int) -> N
     assert parted.watches["mail"].dump() == whole.watches["mail"].dump()
     assert parted.incidents.firing() == whole.incidents.firing()
     assert parted.read == whole.read == len(stream)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.booleans(), min_size=17, max_size=17), st.integers(0, 50))
+def test_when_events_are_worked_through_does_not_matter(reports: list[bool], seed: int) -> None:
+    world = World(seed=seed, predictions=800, onset=500, cause=[label_flip, unit_fault, nulls][seed % 3])
+    stream = records(world.events())
+    whole, late = make_pipeline(**SMALL), make_pipeline(**SMALL)
+    expected = whole.process(stream)
+    found = []
+    for number, due in enumerate(reports):
+        late.take(stream[number * 100 : (number + 1) * 100])
+        if due:
+            found += late.report()
+    assert found + late.report() == expected
+    assert late.watches["mail"].dump() == whole.watches["mail"].dump()
+    assert late.report() == []
+
+
+def test_few_events_of_many_models_are_thin() -> None:
+    pipeline = make_pipeline(**SMALL)
+    assert not pipeline.thin
+    pipeline.take(records([prediction(f"e{n}", model=f"m{n % 10}") for n in range(10 * WORTH - 1)]))
+    assert pipeline.thin
+    pipeline.take(records([prediction("last", model="m0")]))
+    assert not pipeline.thin
+    pipeline.report()
+    assert not pipeline.thin
 
 
 def test_models_that_share_a_stream_do_not_touch_each_other() -> None:

@@ -213,3 +213,15 @@ def test_partitions_are_judged_apart() -> None:
     verdicts = [ratio.observe(EVENTS, bad=True) for _ in range(10)]
     assert verdicts == [False] * 9 + [True]
     assert not ratio.observe(other, bad=True)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=30), st.floats(0.1, 1), st.integers(1, 40))
+def test_good_records_may_be_counted_together(runs: list[tuple[bool, int]], max_ratio: float, window: int) -> None:
+    one_by_one, together = (InvalidRatio(max_ratio, window, 1) for _ in range(2))
+    for bad, count in runs:
+        expected = [one_by_one.observe(EVENTS, bad=bad) for _ in range(count)]
+        if not bad and together.clean(EVENTS):
+            assert not any(expected)
+            together.observe_good(EVENTS, count)
+        else:
+            assert [together.observe(EVENTS, bad=bad) for _ in range(count)] == expected
