@@ -11,7 +11,9 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from alerting.alertmanager import AlertmanagerConfig
+from alerting.apprise import AppriseConfig
 from alerting.desk import DeskConfig
+from alerting.email import EmailConfig
 from alerting.incident import Transition
 from alerting.life import LifeConfig
 from alerting.links import LinksConfig
@@ -27,7 +29,7 @@ from alerting.slack_bot import SlackBotConfig
 from alerting.webhook import WebhookConfig
 
 AnyReceiver = Annotated[
-    AlertmanagerConfig | PagerdutyConfig | SlackBotConfig | SlackConfig | WebhookConfig,
+    AlertmanagerConfig | AppriseConfig | EmailConfig | PagerdutyConfig | SlackBotConfig | SlackConfig | WebhookConfig,
     Field(discriminator="kind"),
 ]
 

@@ -31,7 +31,7 @@ MAX_TOTAL = 12_000
 _FALLBACK, _HEADLINE, _FIELD, _LINES, _ACTION, _NEXT, _FOOTER = 300, 700, 200, 1200, 400, 200, 100
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_BROADCAST = re.compile(r"@(?=channel|here|everyone|all)", re.IGNORECASE)
+_MENTION = re.compile(r"@(?=channel|here|everyone|all|[!&]?\d)", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
 _SLUG = re.compile(r"[a-z_]{2,40}")
 # The words of a refusal that speak of the moment, not of the message or the address.
@@ -118,16 +118,19 @@ def _plain(text: str, limit: int) -> dict[str, object]:
     return {"type": "plain_text", "text": escape(text, limit), "emoji": False}
 
 
+def quiet(text: str) -> str:
+    """Text in which nobody is mentioned: not in Slack, nor in what imitates it, nor in Discord."""
+    return _MENTION.sub("@" + _WORD_JOINER, text)
+
+
 def escape(text: str, limit: int) -> str:
     """Escape Slack's control characters and cut, never through an entity.
 
     The limit counts UTF-16 units of the escaped text: whichever way Slack counts, it is kept.
     """
-    # Plain text has no mentions in Slack, but in what imitates it these words wake everybody.
-    quiet = _BROADCAST.sub("@" + _WORD_JOINER, text)
     pieces: list[str] = []
     room = limit - 1  # for the ellipsis
-    for character in quiet:
+    for character in quiet(text):
         piece = _ENTITIES.get(character, character)
         room -= len(piece) + (character > "\uffff")
         if room < 0:

@@ -7,9 +7,17 @@ from hypothesis import HealthCheck, example, given, settings
 
 from alerting.incident import Attribution, Evidence, Transition
 from tests.kit.incidents import opened, transitions
-from tests.kit.payloads import WORST, check_alertmanager, check_pagerduty, check_slack, check_webhook
+from tests.kit.payloads import (
+    WORST,
+    check_alertmanager,
+    check_apprise,
+    check_email,
+    check_pagerduty,
+    check_slack,
+    check_webhook,
+)
 
-CHECKS = [check_alertmanager, check_pagerduty, check_slack, check_webhook]
+CHECKS = [check_alertmanager, check_apprise, check_email, check_pagerduty, check_slack, check_webhook]
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def slack_bot(address: str, **more: Any) -> ReceiverConfig:
     return SlackBotConfig.model_validate({**about, "token": token, **more})
 
 
+# Those that do not speak HTTP, apprise and email, have the same questions in tests of their own.
 KINDS = [alertmanager, pagerduty, slack, slack_bot, webhook]
 Kind = Callable[..., ReceiverConfig]
 

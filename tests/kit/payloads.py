@@ -1,14 +1,17 @@
 """What every payload must keep, whatever the incident holds; and the worst incident that anybody thought of."""
 
+import email.policy
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from alerting import alertmanager, pagerduty, webhook
+from alerting import alertmanager, apprise, pagerduty, webhook
+from alerting.email import MAX_SUBJECT, mail
 from alerting.incident import Attribution, Change, Evidence, Transition
 from alerting.links import LinksConfig
 from alerting.message import Words, notice
@@ -119,6 +122,31 @@ def check_alertmanager(transition: Transition) -> None:
     assert all(re.fullmatch(r"[a-z_]+", name) for name in (*alert["labels"], *alert["annotations"]))
     assert all(0 < len(text) <= 256 for text in alert["labels"].values())
     assert not any(ord(c) < 32 for text in alert["labels"].values() for c in text)
+
+
+def check_email(transition: Transition) -> None:
+    """Headers are single lines, nothing is in them that was not meant to be, and a mail program can read it all."""
+    message = mail(transition, WORDS, sender="tocsin@example.com", to=("a@example.com", "b@example.com"), now=0.0)
+    raw = message.as_bytes(policy=email.policy.SMTP)
+    assert len(raw) < 100_000
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    found = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    assert found.keys() == message.keys()
+    assert found["To"] == "a@example.com, b@example.com"
+    assert 1 <= len(found["Subject"]) <= MAX_SUBJECT
+    assert re.fullmatch(r"<[0-9a-f]{32}@example\.com>", found["Message-ID"])
+    assert found.get_content_type() == "text/plain"
+    text = found.get_content()
+    assert notice(transition, WORDS).headline in text
+    assert not any(unicodedata.category(c) == "Cc" for c in text if c not in "\r\n")
+
+
+def check_apprise(transition: Transition) -> None:
+    """Bounded plain text that mentions nobody."""
+    found = apprise.payload(transition, WORDS)
+    assert 1 <= len(found["title"]) <= 300
+    assert 1 <= len(found["body"]) <= 4000
+    assert not re.search(r"@(channel|here|everyone|all|[!&]?\d)", found["title"] + found["body"], re.IGNORECASE)
 
 
 def check_webhook(transition: Transition) -> None:

@@ -103,7 +103,10 @@ alertin: {}
         ("3: kafka.grup_id", "unknown key; did you mean `group_id`?"),
         ('6: models["net.ids"].reference.events', "should be greater than or equal to 1"),
         ("11: alerting.receivers[0].url", "should be a section with keys: value, file"),
-        ("12: alerting.receivers[1]", "'kind' is none of 'alertmanager', 'pagerduty', 'slack_bot', 'slack', 'webhook'"),
+        (
+            "12: alerting.receivers[1]",
+            "'kind' is none of 'alertmanager', 'apprise', 'email', 'pagerduty', 'slack_bot', 'slack', 'webhook'",
+        ),
         ("13: alerting.receivers[2]", "needs a key 'kind'"),
         ("14: alerting.receivers[3].sekret", "unknown key; did you mean `secret`?"),
         ("15: registry.url", "must be an http:// or https:// address"),
@@ -334,6 +337,7 @@ def test_the_example_loads_with_everything_in_it_and_shows_the_true_defaults(rea
     text = re.sub(r"^(\s*)#(?=[^\s#]|  )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     environ = dict.fromkeys(["KAFKA_PASSWORD", "SOC_WEBHOOK_SECRET", "MLFLOW_TOKEN"], CANARY)
     environ |= {"PAGERDUTY_ROUTING_KEY": "0" * 32, "SLACK_BOT_TOKEN": "xoxb-c4n4ry"}
+    environ |= {"SMTP_PASSWORD": CANARY, "TELEGRAM_URL": "tgram://123456789:abcdefg_hijklmnop/12315544/"}
     config = read(text, environ | {"SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x"})
     default = load(EXAMPLE, {})
     assert yaml.safe_load(text).keys() == Config.model_fields.keys()
