@@ -180,6 +180,14 @@ class Family:
         held = self.statistic.get(key)
         return 0.0 if held is None else float((held[stream] - 1.0) @ self.weights[stream])
 
+    def levels(self) -> dict[int, Floats]:
+        """The weighted statistic of every stream now, shape (streams,) for each key; see `level` for one."""
+        if not self.statistic:
+            return {}
+        held = np.stack(list(self.statistic.values()))
+        levels = np.einsum("ksb,sb->ks", held, self.weights) - self.weights.sum(axis=1)
+        return dict(zip(self.statistic, levels, strict=True))
+
     def leading_bet(self, key: int, stream: int) -> int:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))

@@ -124,10 +124,7 @@ class Bank:
     def highest(self) -> dict[str, float]:
         """The largest weighted statistic of each family now; it alarms at `budget`."""
         return {
-            name: max(
-                (float((((held - 1.0) * family.weights).sum(axis=1)).max()) for held in family.statistic.values()),
-                default=0.0,
-            )
+            name: max((float(levels.max()) for levels in family.levels().values()), default=0.0)
             for name, family in self.families.items()
         }
 

@@ -11,6 +11,9 @@ from monitor.source import EventSource
 from monitor.standing import loudest
 from monitor.watch import Watch
 
+SHOWING = 0.1
+"""Seconds of a commit after which no further model is shown; the rest waits for the next commit, the oldest first."""
+
 
 class Observer:
     """Translates the loop's state into metrics; changes nothing."""
@@ -19,6 +22,8 @@ class Observer:
         """`clock` gives epoch seconds."""
         self._metrics = metrics
         self._clock = clock
+        self._stale: dict[str, Watch] = {}
+        """Models that have changed since they were shown, the longest ago first."""
         self._invalid: dict[str, int] = {}
 
     def assigned(self) -> None:
@@ -72,8 +77,12 @@ class Observer:
             (partition.topic, str(partition.number)): float(behind) for partition, behind in source.lag().items()
         }
         self._metrics.reading.lag.set_all(lag)
-        for watch in changed:
-            self._show(watch)
+        self._stale.update((watch.model, watch) for watch in changed)
+        ends = time.monotonic() + SHOWING
+        for model in list(self._stale):
+            self._show(self._stale.pop(model))
+            if time.monotonic() > ends:
+                break
         self._metrics.joining.pending.set(sum(len(pipeline.join) for pipeline in pipelines))
         learning = sum(watch.bank is None for pipeline in pipelines for watch in pipeline.watches.values())
         watched = sum(len(pipeline.watches) for pipeline in pipelines) - learning

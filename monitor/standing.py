@@ -18,9 +18,10 @@ def loudest(bank: Bank) -> Mapping[Named, float]:
     """
     levels: dict[Named, float] = {}
     for name, family in bank.families.items():
+        now = family.levels() if family.excursions else {}
         for key, stream in family.excursions:
             named = _named(bank, Place(name, key, stream))
-            levels[named] = max(levels.get(named, 0.0), family.level(key, stream))
+            levels[named] = max(levels.get(named, 0.0), float(now[key][stream]))
     kept: dict[Named, float] = {}
     for (kind, name), level in sorted(levels.items(), key=lambda entry: (-entry[1], entry[0])):
         if sum(other == kind for other, _ in kept) < LOUDEST:
