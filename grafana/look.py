@@ -77,7 +77,7 @@ def appeared(selector: str) -> str:
 
 MARKS = (
     Mark("Incidents", RED, appeared(f"tocsin_incidents_total{{{MODEL}}}"), "{{verdict}}: {{model}}"),
-    Mark("Rollbacks", BLUE, appeared(f'tocsin_rollbacks_total{{{MODEL},state="done"}}'), "{{model}} rolled back"),
+    Mark("Rollbacks", BLUE, appeared(f'tocsin_rollbacks_total{{{MODEL},state="moved"}}'), "{{model}} rolled back"),
     Mark(
         "Deploys",
         GREEN,

@@ -15,7 +15,7 @@ def board() -> Dashboard:
 
 def _state(title: str, why: str, state: str, levels: Levels) -> stat.Panel:
     return figure(
-        title, why, Query(f'sum(tocsin_rollback_actions{{{MODEL},state="{state}"}}) or vector(0)'), levels=levels
+        title, why, Query(f'sum(tocsin_rollback_actions{{{MODEL},state=~"{state}"}}) or vector(0)'), levels=levels
     )
 
 
@@ -23,7 +23,7 @@ def _rollbacks() -> Row:
     return Row(
         "Rollbacks",
         [
-            _state("Done", "Aliases that were moved back, and read back.", "done", {None: BLUE}),
+            _state("Done", "Aliases that were moved back, and read back.", "moved|recovered|escalated", {None: BLUE}),
             _state(
                 "Proposed",
                 "Rollbacks that wait for somebody to approve them.",
@@ -31,13 +31,16 @@ def _rollbacks() -> Row:
                 {None: GREEN, 1: ORANGE},
             ),
             _state(
-                "Refused",
-                "Rollbacks that a check has refused; the incident says which.",
-                "refused",
+                "Refused or held",
+                "Rollbacks that a check stands against; the incident says which.",
+                "refused|held",
                 {None: GREEN, 1: ORANGE},
             ),
             _state(
-                "Unknown", "Moves of which nobody can say what became of them: a person must look.", "unknown", CALM
+                "Unknown",
+                "Moves that did not help, or that nobody can tell: a person must look.",
+                "unknown|escalated",
+                CALM,
             ),
             _state("Observed", "What would have been done, where the mode is observe.", "observed", {None: BLUE}),
             figure(

@@ -12,22 +12,48 @@ class ActionState(StrEnum):
 
     REQUESTED = "requested"
     """An incident asks for it; nothing has been decided."""
+    HELD = "held"
+    """Not now: `holds` lists what is missing. It is decided anew while the incident lasts."""
+    ADVISED = "advised"
+    """Rolling back would not help; `reason` says what would. Decided anew while the incident lasts."""
     OBSERVED = "observed"
     """Mode observe: this is what would have been done."""
     PROPOSED = "proposed"
-    """Mode propose: a person decides, until the proposal expires."""
+    """A person decides, until `due_at`."""
+    ANNOUNCED = "announced"
+    """Mode auto with a veto window: it will be done at `due_at`, unless a person denies it."""
     INTENDED = "intended"
     """Target and expected alias are fixed; the alias is about to be moved, or has been."""
-    DONE = "done"
-    """The alias was read back at the target."""
+    MOVED = "moved"
+    """The alias was read back at the target; servers have to follow, and the errors to go away."""
+    RECOVERED = "recovered"
+    """The target serves, and the incident is over."""
+    ESCALATED = "escalated"
+    """The alias was moved, and it did not help, or somebody moved it again: a person is needed."""
     REFUSED = "refused"
-    """A guard rail said no; `reason` says which."""
+    """A guard rail said no for good; `reason` says which."""
+    DENIED = "denied"
+    """A person said no."""
+    LAPSED = "lapsed"
+    """The incident ended, or nobody answered, before anything was done."""
     UNKNOWN = "unknown"
     """It cannot be said whether the alias moved, or it is somewhere else: a person is needed."""
 
 
-OPEN_STATES = frozenset({ActionState.REQUESTED, ActionState.INTENDED})
-"""States that the executor still has work with."""
+OPEN_STATES = frozenset(
+    {
+        ActionState.REQUESTED,
+        ActionState.HELD,
+        ActionState.ADVISED,
+        ActionState.PROPOSED,
+        ActionState.ANNOUNCED,
+        ActionState.INTENDED,
+        ActionState.MOVED,
+    }
+)
+"""States that the executor still has work with, or waits in."""
+ACTED_STATES = frozenset({ActionState.MOVED, ActionState.RECOVERED, ActionState.ESCALATED})
+"""States after the alias was read back at the target; they count for cooldown and budgets."""
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -44,11 +70,25 @@ class Action(msgspec.Struct, frozen=True):
     updated_at: float
     to_version: str | None = None
     reason: str = ""
-    """One plain sentence for people: what was done or why not."""
+    """One plain sentence for people: what was done or why not. Empty while there is nothing to tell."""
+    holds: tuple[str, ...] = ()
+    """What stands against acting, one clause each."""
+    families: tuple[str, ...] = ()
+    """Families of evidence that agreed when it was decided."""
+    due_at: float | None = None
+    """Epoch seconds at which a proposal expires, or an announced move is made."""
+    approvals: tuple[str, ...] = ()
+    """Who has said yes."""
+    moved_at: float | None = None
+    """Epoch seconds at which the alias was read back at the target."""
+    digest: str | None = None
+    """sha256 of the target's artefact as it was verified before the move; None where it could not be read."""
+    looked: tuple[str, int, int] | None = None
+    """At the first look: the accused version, its labelled answers of the accused class, and the wrong ones."""
 
 
 class ActionLog(Protocol):
-    """Where actions live; every save is durable when it returns."""
+    """Where actions live; every write is durable when it returns."""
 
     def unfinished(self) -> Sequence[Action]:
         """Actions in one of OPEN_STATES, oldest first."""
@@ -56,5 +96,11 @@ class ActionLog(Protocol):
     def save(self, action: Action) -> None:
         """Insert or replace the action of its incident."""
 
-    def latest_done(self, model: str) -> Action | None:
-        """The model's newest action in state DONE, for the cooldown."""
+    def advance(self, before: Action, after: Action) -> bool:
+        """Replace `before` by `after`, the same incident's; False, and nothing done, if it is not `before` any more.
+
+        False as well where another replica works for that incident by now.
+        """
+
+    def moved_since(self, moment: float) -> Sequence[Action]:
+        """Actions in one of ACTED_STATES that moved an alias at `moment` (epoch seconds) or later, oldest first."""

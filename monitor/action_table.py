@@ -1,11 +1,13 @@
 """The action log in the store: one rollback of one incident each."""
 
-import msgspec
-from sqlalchemy import ColumnElement, insert, select, update
+from contextlib import suppress
 
-from monitor.action import OPEN_STATES, Action, ActionState
+import msgspec
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from monitor.action import ACTED_STATES, OPEN_STATES, Action
 from monitor.database import Database
-from monitor.fence import Holding, check
+from monitor.fence import FencedError, Holding, check
 from monitor.tables import ACTIONS
 
 
@@ -30,17 +32,33 @@ class ActionTable:
         """Insert or replace the action of its incident. Raises FencedError if its shard has another owner by now."""
         with self._database.writing() as connection:
             this, row = ACTIONS.c.incident == action.incident, action_row(action)
-            shard = connection.execute(select(ACTIONS.c.shard).where(this)).scalar()
-            held = self._holding.shards
-            if shard is not None and held is not None:
-                check(self._database, connection, shard, held.get(shard, -1))
+            self._fence(connection, this)
             if connection.execute(update(ACTIONS).where(this).values(row)).rowcount == 0:
                 connection.execute(insert(ACTIONS).values(row))
 
-    def latest_done(self, model: str) -> Action | None:
-        """The model's newest action in state DONE, for the cooldown."""
-        done = self._where(ACTIONS.c.model == model, ACTIONS.c.state == ActionState.DONE.value)
-        return max(done, key=lambda action: action.updated_at, default=None)
+    def advance(self, before: Action, after: Action) -> bool:
+        """Replace `before` by `after`, the same incident's; False, and nothing done, if it is not `before` any more.
+
+        Nor is anything done if the shard that it belongs to has another owner by now.
+        """
+        this = ACTIONS.c.incident == before.incident
+        unchanged = ACTIONS.c.document == action_row(before)["document"]
+        with suppress(FencedError), self._database.writing() as connection:
+            self._fence(connection, this)
+            return connection.execute(update(ACTIONS).where(this, unchanged).values(action_row(after))).rowcount == 1
+        return False
+
+    def moved_since(self, moment: float) -> list[Action]:
+        """Actions in one of ACTED_STATES that moved an alias at `moment` (epoch seconds) or later, oldest first."""
+        acted = self._where(ACTIONS.c.state.in_([state.value for state in ACTED_STATES]))
+        return [action for action in acted if action.moved_at is not None and action.moved_at >= moment]
+
+    def _fence(self, connection: Connection, this: ColumnElement[bool]) -> None:
+        """Raise FencedError if the shard of an action has another owner by now."""
+        shard = connection.execute(select(ACTIONS.c.shard).where(this)).scalar()
+        held = self._holding.shards
+        if shard is not None and held is not None:
+            check(self._database, connection, shard, held.get(shard, -1))
 
     def _where(self, *conditions: ColumnElement[bool]) -> list[Action]:
         query = select(ACTIONS.c.incident, ACTIONS.c.document).where(*conditions)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -21,10 +20,11 @@ from alerting.incident import Incident
 from alerting.policy import Attempt, Policy
 from monitor import logs
 from monitor.access import Access
-from monitor.action import Action, ActionState
+from monitor.action import Action
 from monitor.api import Sources, table
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
+from monitor.cases import case_of
 from monitor.companions import Companions
 from monitor.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.config import load as load_config
@@ -142,7 +142,8 @@ def serve(
         models = _open_registry(config)
         if models is not None:
             stack.callback(models.close)
-            jobs.append(Job("rollback", 1.0, _executor(config, models, store, metrics).run_once))
+            executor = _executor(config, models, store, metrics)
+            jobs.append(Job("rollback", 1.0, executor.run_once))
         access = Access(config.server.access)
         asked = Sources(store, store.actions, supervisor.watches, models)
         server = Server(
@@ -178,7 +179,7 @@ def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
 def _rollback_policy(config: Config) -> Callable[[Incident, float], Action | None]:
     if config.registry is None:
         return lambda _incident, _now: None
-    return lambda incident, now: consider(incident, config.rollback, now)
+    return consider
 
 
 def _open_registry(config: Config) -> ModelRegistry | None:
@@ -199,11 +200,18 @@ def _open_registry(config: Config) -> ModelRegistry | None:
 
 
 def _executor(config: Config, registry: ModelRegistry, store: Store, metrics: Metrics) -> RollbackExecutor:
-    def finished(action: Action) -> None:
+    def count(action: Action) -> None:
         metrics.reacting.rollbacks.at(action.model, action.state).inc()
 
-    alias = config.registry.alias if config.registry is not None else ""
-    return RollbackExecutor(registry, store.actions, config.rollback, alias=alias, clock=time.time, on_finish=finished)
+    return RollbackExecutor(
+        registry,
+        store.actions,
+        lambda action: case_of(action, store, config.rollback),
+        config.rollback,
+        alias=config.registry.alias if config.registry is not None else "",
+        clock=time.time,
+        on_state=count,
+    )
 
 
 def _count_reactions(store: Store, metrics: Metrics) -> None:
@@ -212,8 +220,11 @@ def _count_reactions(store: Store, metrics: Metrics) -> None:
     reacting.outbox.set_all({place: float(count) for place, count in store.outbox.counts().items()})
     reacting.oldest_message.set_all({(receiver,): ts for receiver, ts in store.outbox.oldest_pending().items()})
     reacting.actions.set_all(Counter((action.model, action.state.value) for action in actions))
-    done = sorted((a for a in actions if a.state is ActionState.DONE), key=attrgetter("updated_at"))
-    reacting.last_rollback.set_all({(action.model,): action.updated_at for action in done})
+    last: dict[tuple[str, ...], float] = {}
+    for action in actions:
+        if action.moved_at is not None:
+            last[action.model,] = max(action.moved_at, last.get((action.model,), 0.0))
+    reacting.last_rollback.set_all(last)
 
 
 def _count_job(metrics: Metrics, name: str, well: bool) -> None:

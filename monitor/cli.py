@@ -156,7 +156,7 @@ def rollback_approve(
 ) -> None:
     """Approve a proposed rollback; the running daemon checks everything anew and carries it out."""
     from monitor import app as daemon  # noqa: PLC0415 - see `run`
-    from monitor.rollback import approve  # noqa: PLC0415 - see `run`
+    from monitor.consent import approve  # noqa: PLC0415 - see `run`
 
     with config_errors(Output.TEXT), daemon.stored(config) as (settings, store):
         found = [action for action in store.actions.all() if action.incident == incident]

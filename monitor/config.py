@@ -22,7 +22,7 @@ from monitor.kafka_config import KafkaConfig
 from monitor.logs import Format, Level
 from monitor.mlflow_rest import MlflowConfig
 from monitor.quarantine import QuarantineConfig
-from monitor.rollback import Mode, RollbackConfig
+from monitor.rollback_config import Mode, RollbackConfig
 
 __all__ = ["Config", "ConfigError", "Problem", "json_schema", "load", "secrets"]
 

@@ -10,9 +10,10 @@
                     "uri": "/models/net-ids/1.1.0.skops"},
           "1.2.0": {"created": "2026-03-05T08:00:00Z", "ready": true, "revoked": false}}}}}
 
-`created` is required; times are ISO 8601 or epoch seconds. `uri` is for the serving process, which may watch
-the file and load what the alias names. A key that is not listed here is an error: a misspelt `revoked` must
-not make a version eligible.
+`created` is required; times are ISO 8601 or epoch seconds. `trained_until` is the time of the newest data that a
+version was trained on. `uri` is for the serving process, which may watch the file and load what the alias names; where
+it is a file or a folder here, Tocsin compares it with `digest`. A key that is not listed here is an error: a misspelt
+`revoked` must not make a version eligible.
 
 Tocsin replaces the file in one step (written beside it, synced, renamed), so a reader sees the old or the
 new content, never half of it, and a watcher should watch the folder or compare the content. Writers of
@@ -33,6 +34,7 @@ import msgspec
 from pydantic import Field
 
 from alerting.section import Section
+from monitor.artefacts import of_path
 from monitor.events import Timestamp, epoch
 from monitor.registry import AliasMovedError, ModelVersion, RegistryError
 
@@ -57,6 +59,7 @@ class _Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     uri: str | None = None
     ready: bool = True
     revoked: bool = False
+    trained_until: Timestamp | None = None
 
 
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +112,16 @@ class FileRegistry:
                 f" does not take the lock is at work in {self._path}",
                 passing=False,
             )
+
+    def artefact_digest(self, model: str, version: str) -> str | None:
+        """The digest of the file or folder that `uri` names; see `monitor.registry.ModelRegistry.artefact_digest`."""
+        uri = self._version(self._model(self._read(), model), model, version).uri
+        if uri is None or ("://" in uri and not uri.startswith("file:///")):
+            return None
+        try:
+            return of_path(self._path.parent / uri.removeprefix("file://"))
+        except OSError as error:
+            raise RegistryError(f"the artefact {uri} cannot be read: {error.strerror}", passing=True) from None
 
     def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:
         """Set or withdraw (None) the known-good mark of one version."""
@@ -222,4 +235,5 @@ def _model_version(model: str, name: str, version: _Version) -> ModelVersion:
         digest=version.digest,
         known_good_at=None if version.known_good_at is None else epoch(version.known_good_at),
         revoked=version.revoked,
+        trained_until=None if version.trained_until is None else epoch(version.trained_until),
     )

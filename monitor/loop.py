@@ -152,11 +152,11 @@ class Loop:
         pipelines = [shard.pipeline for shard in self.shards.values()]
         self._observer.told(transitions, pipelines)
         self._observer.committed(changed, pipelines, self._source, time.perf_counter() - began)
-        if any(commit.messages or commit.actions for commit in commits):
+        if any(commit.messages for commit in commits):
             self._reactions.wake()
 
     def _with_reactions(self, taken: Taken, now: float) -> Commit:
-        asked = (self._reactions.rollback(step.incident, now) for step in taken.steps)
+        asked = (self._reactions.rollback(incident, now) for incident in taken.commit.incidents)
         actions = [action for action in asked if action is not None]
         return replace(taken.commit, messages=self._reactions.messages(taken.told, now), actions=actions)
 

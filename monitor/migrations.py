@@ -9,7 +9,20 @@ from collections.abc import Callable
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text, update
 
 from monitor.database import Database, StoreError
-from monitor.tables import ACTIONS, DECISIONS, INCIDENTS, MESSAGES, METADATA, OFFSETS, OWNERS, SCHEMA, SILENCES, STATES
+from monitor.tables import (
+    ACTIONS,
+    DECISIONS,
+    INCIDENTS,
+    MARKS,
+    MESSAGES,
+    METADATA,
+    OFFSETS,
+    OWNERS,
+    SCHEMA,
+    SILENCES,
+    STATES,
+    STOPS,
+)
 
 Step = Callable[[Connection], None]
 
@@ -38,7 +51,7 @@ def _keep_receipts(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE messages ADD COLUMN receipt VARCHAR"))
 
 
-STEPS: tuple[Step, ...] = (_divide, _keep_receipts, add(SILENCES), add(DECISIONS))
+STEPS: tuple[Step, ...] = (_divide, _keep_receipts, add(SILENCES), add(DECISIONS), add(STOPS), add(MARKS))
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 
 

@@ -8,6 +8,7 @@ Tags on a model version that Tocsin reads:
     tocsin.known_good_at   ISO 8601 time at which the version was marked known-good; `mark` writes and deletes it
     tocsin.digest          sha256:<hex> of the artefact, recorded at promotion
     tocsin.revoked         any value but "false": never roll back to this version
+    tocsin.trained_until   ISO 8601 time of the newest data that it was trained on
 """
 
 from datetime import UTC, datetime
@@ -16,8 +17,9 @@ import httpx
 import msgspec
 import structlog
 
+from monitor.artefacts import of_folder
 from monitor.events import epoch
-from monitor.mlflow_rest import MlflowConfig, MlflowRest
+from monitor.mlflow_rest import ARTIFACTS, MlflowConfig, MlflowRest
 from monitor.registry import AliasMovedError, ModelVersion, RegistryError
 
 __all__ = ["MlflowConfig", "MlflowRegistry"]
@@ -25,8 +27,11 @@ __all__ = ["MlflowConfig", "MlflowRegistry"]
 KNOWN_GOOD_TAG = "tocsin.known_good_at"
 DIGEST_TAG = "tocsin.digest"
 REVOKED_TAG = "tocsin.revoked"
+TRAINED_TAG = "tocsin.trained_until"
 
 _PAGE_SIZE = 1000
+_PROXIED = "mlflow-artifacts:"
+_MAX_FILES = 10_000
 _MAX_PAGES = 100  # a server that repeats its page token must not hold the caller for ever
 
 _log = structlog.get_logger(__name__)
@@ -57,6 +62,19 @@ class _VersionAnswer(msgspec.Struct, frozen=True):
 class _SearchAnswer(msgspec.Struct, frozen=True):
     model_versions: list[_Version] = []
     next_page_token: str = ""
+
+
+class _UriAnswer(msgspec.Struct, frozen=True):
+    artifact_uri: str = ""
+
+
+class _File(msgspec.Struct, frozen=True):
+    path: str
+    is_dir: bool = False
+
+
+class _ListAnswer(msgspec.Struct, frozen=True):
+    files: list[_File] = []
 
 
 class _EmptyAnswer(msgspec.Struct, frozen=True):
@@ -109,6 +127,29 @@ class MlflowRegistry:
                 f"the alias {alias} of {model} was moved to {to}, but reads back as MLflow version {after.version}",
                 passing=False,
             )
+
+    def artefact_digest(self, model: str, version: str) -> str | None:
+        """The digest of what the server's own artefact store holds; see `monitor.registry.ModelRegistry`."""
+        query = {"name": model, "version": self._number(model, version)}
+        uri = self._rest.call(_UriAnswer, "GET", "model-versions/get-download-uri", query=query).artifact_uri
+        if not uri.startswith(_PROXIED):
+            return None  # in a store that only MLflow's clients can reach
+        place = uri.removeprefix(_PROXIED).lstrip("/")
+        files = self._files(place)
+        if not files:
+            return self._rest.digest(place)
+        return of_folder({name: self._rest.digest(f"{place}/{name}") for name in files})
+
+    def _files(self, place: str, below: str = "") -> list[str]:
+        """The files of a folder, by their path inside it; none if it is a file itself."""
+        path = f"{place}/{below}".rstrip("/")
+        found: list[str] = []
+        for file in self._rest.call(_ListAnswer, "GET", "artifacts", query={"path": path}, api=ARTIFACTS).files:
+            name = f"{below}/{file.path.rpartition('/')[2]}".lstrip("/")
+            found += self._files(place, name) if file.is_dir else [name]
+            if len(found) > _MAX_FILES:
+                raise RegistryError(f"the artefact {place} has more than {_MAX_FILES} files", passing=False)
+        return found
 
     def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:
         """Set or withdraw (None) the known-good mark of one version."""
@@ -171,19 +212,22 @@ def _model_version(found: _Version, name: str) -> ModelVersion:
         created=found.creation_timestamp / 1000,
         ready=found.status == "READY",
         digest=tags.get(DIGEST_TAG) or None,
-        known_good_at=_known_good_at(found, tags.get(KNOWN_GOOD_TAG, "")),
+        known_good_at=_moment(found, KNOWN_GOOD_TAG),
         revoked=tags.get(REVOKED_TAG, "false").strip().lower() != "false",
+        # One that cannot be read says nothing about when: the safe side is that it was trained on everything.
+        trained_until=(_moment(found, TRAINED_TAG) or float("inf")) if tags.get(TRAINED_TAG) else None,
     )
 
 
-def _known_good_at(found: _Version, text: str) -> float | None:
-    """Epoch seconds of the mark. A mark that cannot be read is no mark: the safe side, and said in the log."""
+def _moment(found: _Version, tag: str) -> float | None:
+    """Epoch seconds of a tag. A mark that cannot be read is no mark: the safe side, and said in the log."""
+    text = found.tag_values.get(tag, "")
     if not text:
         return None
     try:
         return epoch(datetime.fromisoformat(text))
     except ValueError:
-        _log.warning("known_good_mark_unreadable", model=found.name, version=found.version, tag=KNOWN_GOOD_TAG)
+        _log.warning("tag_unreadable", model=found.name, version=found.version, tag=tag)
         return None
 
 

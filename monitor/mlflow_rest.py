@@ -6,17 +6,21 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 from pydantic import AfterValidator, Field, FilePath, model_validator
 
 from alerting.section import Secret, Section
+from monitor.artefacts import of_chunks
 from monitor.registry import RegistryError
 
 Answer = TypeVar("Answer")
 
 _API = "api/2.0/mlflow"
+ARTIFACTS = "api/2.0/mlflow-artifacts"
+"""Where a server that stores artefacts itself gives them out."""
 _MAX_ANSWER = 64 * 1024 * 1024  # bytes; a thousand versions with long tags are far below
 _MAX_ERROR_TEXT = 300
 _MAX_PORT = 65535
@@ -97,22 +101,21 @@ class MlflowRest:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, str] | None = None,
+        api: str = _API,
     ) -> Answer:
         """Ask MLflow once. Everything that can go wrong becomes a RegistryError."""
         asked = f"{method} {endpoint}"
         try:
             with self._client.stream(
                 method,
-                f"{self._config.url}/{_API}/{endpoint}",
+                f"{self._config.url}/{api}/{endpoint}",
                 params=query,
                 json=body,
                 headers=self._authorization(),
             ) as response:
                 content = self._content(asked, response)
         except httpx.HTTPError as error:
-            # Only a ConnectError is quoted: the text of other errors may hold what was sent.
-            detail = f"{error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
-            raise RegistryError(f"{self._place}: {asked} failed: {_one_line(detail)}", passing=True) from None
+            raise self._failure(asked, error) from None
         if not response.is_success:
             raise self._refusal(asked, response, content)
         try:
@@ -122,6 +125,23 @@ class MlflowRest:
             raise RegistryError(
                 f"{self._place}: the answer to {asked} is not MLflow's: check `url`", passing=False
             ) from None
+
+    def digest(self, place: str) -> str:
+        """`sha256:<hex>` of a stored artefact's content, which may be large. Raises RegistryError."""
+        asked = "GET artifacts"
+        url = f"{self._config.url}/{ARTIFACTS}/artifacts/{quote(place)}"
+        try:
+            with self._client.stream("GET", url, headers=self._authorization()) as response:
+                if not response.is_success:
+                    raise self._refusal(asked, response, self._content(asked, response))
+                return of_chunks(response.iter_bytes())
+        except httpx.HTTPError as error:
+            raise self._failure(asked, error) from None
+
+    def _failure(self, asked: str, error: httpx.HTTPError) -> RegistryError:
+        # Only a ConnectError is quoted: the text of other errors may hold what was sent.
+        detail = f"{error}" if isinstance(error, httpx.ConnectError) else type(error).__name__
+        return RegistryError(f"{self._place}: {asked} failed: {_one_line(detail)}", passing=True)
 
     def _content(self, asked: str, response: httpx.Response) -> bytes:
         """The body, as long as it comes in reasonable time and size: the HTTP library limits neither."""

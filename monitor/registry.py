@@ -19,6 +19,8 @@ class ModelVersion(msgspec.Struct, frozen=True):
     known_good_at: float | None = None
     """Epoch seconds at which the version was marked known-good; None if it never was, or the mark was withdrawn."""
     revoked: bool = False
+    trained_until: float | None = None
+    """Epoch seconds of the newest data that it was trained on; None where nobody recorded it."""
 
 
 class RegistryError(Exception):
@@ -53,6 +55,12 @@ class ModelRegistry(Protocol):
 
         Reads the alias first and raises AliasMovedError if it is not at `expected`; reads it again afterwards
         and raises RegistryError if it is not at `to`.
+        """
+
+    def artefact_digest(self, model: str, version: str) -> str | None:
+        """`sha256:<hex>` of a version's artefact as it is now, read anew; None where the registry cannot read it.
+
+        Of a folder, it is the digest of the list that `sha256sum` would print of its files, sorted by name.
         """
 
     def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:

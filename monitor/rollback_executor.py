@@ -1,11 +1,8 @@
-"""Carries out rollbacks: decides, writes the intent down, moves the alias, reads it back.
+"""Takes every rollback as far as it goes now: decides, writes down, lets move, watches.
 
-One step of an action is one function from an action to the next one. A step is saved before the next begins,
-so an executor that starts after a crash at any point goes on from what the log says, by the same code as
-without a crash: an intent is carried out by looking where the alias is, never by remembering.
-
-A registry has no memory of who moved an alias. Should the answer to a move be lost, and somebody put the bad
-version back before the next look, that intent moves the alias a second time.
+One step of an action is one function from an action to the next one. A step is saved before the next begins, only over
+the very action that it began with, and only by the replica that works for its model; so two replicas, a person at the
+command line and a crash at any point leave one history.
 """
 
 from collections.abc import Callable
@@ -14,8 +11,26 @@ import msgspec
 import structlog
 
 from monitor.action import OPEN_STATES, Action, ActionLog, ActionState
-from monitor.registry import AliasMovedError, ModelRegistry, RegistryError
-from monitor.rollback import Mode, RollbackConfig, advanced, choose_target, is_safe, utc
+from monitor.registry import ModelRegistry, RegistryError
+from monitor.rollback import (
+    Case,
+    Judged,
+    Outcome,
+    choose_target,
+    floor_of,
+    judge,
+    limits,
+    trouble_began,
+    unsafe,
+    utc,
+    worse,
+)
+from monitor.rollback_config import Mode, RollbackConfig
+from monitor.rollback_move import Mover, Telling
+
+CALLS_A_PERSON = frozenset({ActionState.UNKNOWN, ActionState.ESCALATED})
+RETELL = 600.0
+"""Seconds after which people are told of other reasons for a hold than before."""
 
 _log = structlog.get_logger(__name__)
 
@@ -26,10 +41,11 @@ class RollbackExecutor:
     Args:
         registry: Where the alias is.
         log: Where the actions are.
+        case: What is known about an action now.
         config: The section `rollback`.
         alias: The name of the serving alias, for the sentences that people read.
         clock: Epoch seconds of the wall clock.
-        on_finish: Told of every action that has left OPEN_STATES, after it was saved. A crash in between loses the
+        on_state: Told of every action that came into another state, after it was saved. A crash in between loses the
             call, so what must not be lost belongs into the log.
     """
 
@@ -37,145 +53,172 @@ class RollbackExecutor:
         self,
         registry: ModelRegistry,
         log: ActionLog,
+        case: Callable[[Action], Case],
         config: RollbackConfig,
         *,
         alias: str,
         clock: Callable[[], float],
-        on_finish: Callable[[Action], None],
+        on_state: Callable[[Action], None],
     ) -> None:
         self._registry = registry
         self._actions = log
+        self._case = case
         self._config = config
-        self._alias = alias
         self._clock = clock
-        self._on_finish = on_finish
+        self._on_state = on_state
+        self._telling = Telling(alias, clock)
+        self._mover = Mover(registry, config, self._telling)
 
     def run_once(self) -> None:
         """Take every unfinished action as far as it goes now, oldest first, one at a time for each model."""
         waiting: set[str] = set()
         for action in self._actions.unfinished():
-            if action.model not in waiting and not self._finish(action):
+            if action.model not in waiting and not self._advance(action):
                 waiting.add(action.model)
 
-    def _finish(self, action: Action) -> bool:
-        """Step by step to the end; False if the registry is to be asked again later."""
+    def _advance(self, action: Action) -> bool:
+        """Step by step as far as it goes; False if the registry is to be asked again before others of its model."""
         while action.state in OPEN_STATES:
             following = self._next(action)
             if following is None:
+                return action.state not in {ActionState.REQUESTED, ActionState.INTENDED}
+            if following == action:
+                return True
+            if not self._actions.advance(action, following):
+                _log.warning("rollback_changed_meanwhile", incident=action.incident, model=action.model)
                 return False
-            self._actions.save(following)
+            if following.state is not action.state:
+                tell = _log.error if following.state in CALLS_A_PERSON else _log.info
+                tell(
+                    "rollback",
+                    incident=action.incident,
+                    model=action.model,
+                    state=following.state,
+                    why=following.reason,
+                )
+                self._on_state(following)
+            elif following.state in {ActionState.HELD, ActionState.ADVISED}:
+                return True
             action = following
-        _log.info("rollback", incident=action.incident, model=action.model, state=action.state, why=action.reason)
-        self._on_finish(action)
         return True
 
     def _next(self, action: Action) -> Action | None:
-        """The action after one step, or None if a passing error of the registry leaves it where it is."""
-        requested = action.state is ActionState.REQUESTED
+        """The action after one step; itself, or None, if there is nothing to do now."""
+        case = self._case(action)
         try:
-            return self._decide(action) if requested else self._carry_out(action)
+            match action.state:
+                case ActionState.PROPOSED:
+                    return self._wait(action, case)
+                case ActionState.INTENDED:
+                    return self._mover.carry_out(action, case, still_mine=lambda: self._actions.advance(action, action))
+                case ActionState.MOVED:
+                    return self._mover.watch(action, case)
+                case _:
+                    return self._decide(action, case)
         except RegistryError as error:
-            if error.passing and not self._is_too_old(action):
-                _log.warning("rollback_waits", incident=action.incident, model=action.model, why=str(error))
-                return None
-            if requested:
-                return self._refused(action, str(error))
-            return self._settle(action, error)
+            return self._failed(action, error)
 
-    def _decide(self, action: Action) -> Action:
-        """From a request to what the mode allows. Reads the registry, changes nothing."""
-        if self._is_too_old(action):
-            return self._refused(action, f"the request of {utc(action.requested_at)} is too old")
-        last = self._actions.latest_done(action.model)
-        if last is not None and self._clock() < last.updated_at + self._config.cooldown:
-            until = utc(last.updated_at + self._config.cooldown)
-            return self._refused(action, f"the last rollback was at {utc(last.updated_at)}, cooldown until {until}")
+    def _failed(self, action: Action, error: RegistryError) -> Action | None:
+        """What an error of the registry means for an action."""
+        decided = action.state is ActionState.INTENDED
+        undecided = action.state is ActionState.REQUESTED
+        if (error.passing and not self._mover.is_too_old(action)) or not (decided or undecided):
+            _log.warning("rollback_waits", incident=action.incident, model=action.model, why=str(error))
+            return None
+        return self._mover.settle(action, error) if decided else self._telling.refused(action, str(error))
+
+    def _wait(self, action: Action, case: Case) -> Action:
+        """A proposal, until somebody answers, it expires, or the incident is over."""
+        if action.due_at is not None and self._clock() >= action.due_at:
+            return self._telling.end(action, ActionState.LAPSED, f"The proposal expired at {utc(action.due_at)}.")
+        if case.incident is None:
+            return self._over(action)
+        return action
+
+    def _over(self, action: Action) -> Action:
+        """The incident ended before anything was done."""
+        why = f" It was held: {'; '.join(action.holds)}." if action.holds else ""
+        return self._telling.end(action, ActionState.LAPSED, f"The incident is over; nothing was rolled back.{why}")
+
+    def _decide(self, action: Action, case: Case) -> Action:
+        """From what is known to what may be done. Asks the registry only if the evidence is enough."""
+        if action.state is ActionState.REQUESTED and self._mover.is_too_old(action):
+            return self._telling.refused(action, f"the request of {utc(action.requested_at)} is too old")
+        judged = judge(action, case, self._config, self._clock())
+        if judged.outcome is Outcome.PASS:
+            return self._advise(action, judged) if judged.reasons else self._over(action)
+        if judged.outcome is Outcome.HOLD:
+            return self._hold(action, judged)
+        if action.state is ActionState.ANNOUNCED and action.due_at is not None and self._clock() < action.due_at:
+            return action
+        return self._choose(action, case, judged)
+
+    def _choose(self, action: Action, case: Case, judged: Judged) -> Action:
+        """The evidence is enough: whether there is somewhere to go, and leave to go there."""
         bad = self._registry.current(action.model)
-        if bad.version != action.from_version:
-            return self._refused(action, f"it is at {bad.version}, so somebody has moved it")
-        target = choose_target(self._registry.versions(action.model), bad, action.onset_low)
-        if target is None:
-            return self._refused(
-                action,
-                "no older version is ready, not revoked, and marked known-good"
-                f" before the trouble began ({utc(action.onset_low)})",
-            )
-        return self._permitted(msgspec.structs.replace(action, to_version=target.version))
-
-    def _permitted(self, action: Action) -> Action:
-        """What the model's mode makes of a decision."""
-        move = f"{self._serving(action)} back from {action.from_version} to {action.to_version}"
-        match self._config.mode_of(action.model):
-            case Mode.OBSERVE:
-                return self._advanced(
-                    action, ActionState.OBSERVED, f"Would have rolled {move}, but the mode is observe."
-                )
-            case Mode.PROPOSE:
-                expires = utc(self._clock() + self._config.proposal_expires)
-                return self._advanced(
-                    action, ActionState.PROPOSED, f"Proposes to roll {move}; it can be approved until {expires}."
-                )
-            case Mode.AUTO:
-                return self._advanced(action, ActionState.INTENDED, f"Is about to roll {move}.")
-
-    def _carry_out(self, action: Action) -> Action:
-        """From an intent to its end, whether it was written a moment ago or before a crash."""
-        bad = self._registry.current(action.model)
-        if bad.version != action.from_version:
-            return self._elsewhere(action, bad.version)
-        if self._is_too_old(action):
-            return self._refused(action, f"the decision of {utc(action.updated_at)} is too old")
-        if self._config.mode_of(action.model) is Mode.OBSERVE:
-            return self._refused(action, "the mode is observe by now")
+        if bad.version != judged.version:
+            reason = f"the alias is at {bad.version}, and answers come from {judged.version}"
+            return self._hold(action, judged, reason)
         versions = self._registry.versions(action.model)
-        target = next((version for version in versions if version.version == action.to_version), None)
-        if target is None or not is_safe(target, bad, action.onset_low):
-            return self._refused(action, f"{action.to_version} is no longer a version that is known to be good")
-        self._registry.move(action.model, expected=action.from_version, to=target.version)
-        return self._advanced(
+        began, floor = trouble_began(action, case), floor_of(versions, action.model, self._config)
+        target = choose_target(versions, bad, began, floor)
+        if target is None:
+            flaws = [f"{version.version}: {unsafe(version, bad, began, floor)}" for version in versions[1:6]]
+            told = f" ({'; '.join(flaws)})" if flaws else ""
+            return self._hold(action, judged, f"no older version was known to be good before {utc(began)}{told}")
+        disappointing = worse(target.version, bad.version, case.answers, self._config)
+        if disappointing is not None:
+            return self._hold(action, judged, disappointing)
+        chosen = msgspec.structs.replace(
             action,
-            ActionState.DONE,
-            f"Rolled {self._serving(action)} back from {action.from_version} to {action.to_version}"
-            f" at {utc(self._clock())}; read back.",
+            from_version=bad.version,
+            to_version=target.version,
+            families=judged.families,
+            onset_low=began,
+            looked=judged.looked,
+            holds=(),
         )
+        return self._permitted(chosen, case)
 
-    def _settle(self, action: Action, error: RegistryError) -> Action:
-        """The end of an intent whose move failed for good: the alias itself says what became of it."""
-        try:
-            found = self._registry.current(action.model).version
-        except RegistryError:
-            return self._advanced(
-                action,
-                ActionState.UNKNOWN,
-                f"It cannot be told where {self._serving(action)} is, a person must look: {str(error).rstrip('.')}.",
+    def _permitted(self, action: Action, case: Case) -> Action:
+        """What the model's mode, and the limits, make of a decision."""
+        now, move = self._clock(), self._telling.move(action)
+        mode = self._config.mode_of(action.model)
+        if mode is Mode.OBSERVE:
+            return self._telling.end(
+                action, ActionState.OBSERVED, f"Would have rolled {move}, but the mode is observe."
             )
-        # AliasMovedError comes before anything is written: wherever the alias is now, it was not this intent.
-        untouched = found == action.from_version or isinstance(error, AliasMovedError)
-        if untouched and found != action.to_version:
-            return self._refused(action, str(error))
-        return self._elsewhere(action, found)
+        moved = self._actions.moved_since(now - max(self._config.window, self._config.cooldown))
+        limited = limits(action, case, moved, self._config, now) if mode is Mode.AUTO else ()
+        if mode is Mode.PROPOSE or limited:
+            due = now + self._config.proposal_expires
+            why = f" Not without a person: {'; '.join(limited)}." if limited else ""
+            proposal = msgspec.structs.replace(action, due_at=due, holds=limited)
+            told = f"Proposes to roll {move}; it can be approved until {utc(due)}.{why}"
+            return self._telling.end(proposal, ActionState.PROPOSED, told)
+        if self._config.veto and action.state is not ActionState.ANNOUNCED:
+            due = now + self._config.veto
+            told = f"Will roll {move} at {utc(due)}, unless somebody denies it."
+            return self._telling.end(msgspec.structs.replace(action, due_at=due), ActionState.ANNOUNCED, told)
+        return self._telling.end(action, ActionState.INTENDED, f"Is about to roll {move}.")
 
-    def _elsewhere(self, action: Action, found: str) -> Action:
-        """The end of an intent whose alias has left the bad version."""
-        if found == action.to_version:
-            return self._advanced(action, ActionState.DONE, f"Found {self._serving(action)} at {found}, as intended.")
-        return self._advanced(
-            action,
-            ActionState.UNKNOWN,
-            f"A person must look: {self._serving(action)} was to go from {action.from_version} to"
-            f" {action.to_version}, but is at {found}.",
-        )
+    def _advise(self, action: Action, judged: Judged) -> Action:
+        """Something else would help; told again only if it is something else than before."""
+        told = f"Does not roll {self._telling.serving(action)} back: {judged.reasons[0]}."
+        if action.state is ActionState.ADVISED and action.reason == told:
+            return action
+        return self._telling.end(action, ActionState.ADVISED, told)
 
-    def _refused(self, action: Action, why: str) -> Action:
-        return self._advanced(
-            action, ActionState.REFUSED, f"Did not roll {self._serving(action)} back: {why.rstrip('.')}."
-        )
-
-    def _advanced(self, action: Action, state: ActionState, reason: str) -> Action:
-        return advanced(action, state, reason, self._clock())
-
-    def _is_too_old(self, action: Action) -> bool:
-        return self._clock() - action.updated_at > self._config.max_age
-
-    def _serving(self, action: Action) -> str:
-        return f"the alias {self._alias} of {action.model}"
+    def _hold(self, action: Action, judged: Judged, *reasons: str) -> Action:
+        """Not now; people are told once that has lasted, and again, after a while, if the reasons are others."""
+        now, holds = self._clock(), (*judged.reasons, *reasons)
+        same = action.state is ActionState.HELD and action.holds == holds and action.looked == judged.looked
+        held = msgspec.structs.replace(action, holds=holds, families=judged.families, looked=judged.looked)
+        before = action.reason if action.state is ActionState.HELD else ""
+        told = f"Does not roll {self._telling.serving(action)} back yet: {'; '.join(holds)}."
+        settled = now - action.requested_at >= self._config.settle
+        if settled and (not before or (told != before and now - action.updated_at >= RETELL)):
+            return self._telling.end(held, ActionState.HELD, told)
+        if same:
+            return action
+        return msgspec.structs.replace(held, state=ActionState.HELD, reason=before)

@@ -12,7 +12,7 @@ from alerting.decision import Decision, Verb
 from alerting.desk import Desk
 from alerting.incident import Problem, Transition
 from alerting.mutes import Silence as Silenced
-from monitor.action import OPEN_STATES, Action, ActionState
+from monitor.action import ACTED_STATES, Action, ActionState
 from monitor.gate import Gate
 from monitor.pipeline import Pipeline
 from monitor.silence import Silence
@@ -127,9 +127,9 @@ class Shard:
     def hear_of(self, actions: Collection[Action]) -> None:
         """Take in what the executor has done since, as steps of the incidents it was done for."""
         for action in actions:
-            if action.state in OPEN_STATES:
+            if not action.reason or action.state is ActionState.INTENDED:
                 continue
-            target = action.to_version if action.state is ActionState.DONE else None
+            target = action.to_version if action.state in ACTED_STATES else None
             step = self.pipeline.incidents.act(action.incident, action.reason, rolled_back_to=target)
             if step is not None:
                 self.steps.append(step)

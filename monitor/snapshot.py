@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from alerting.desk import Desk
+from monitor.answers import STATE as ANSWERS
+from monitor.answers import Answers
 from monitor.baseline import canonical, decode
 from monitor.pipeline import Pipeline
 
@@ -72,6 +74,7 @@ class Snapshots:
         for model in sorted(pipeline.changed):
             watch = pipeline.watches[model]
             changes.states[WATCH + model] = watch.dump()
+            changes.states[ANSWERS + model] = watch.answers.dump()
             self._take_lesson(model, changes)
             self._take_baseline(model, changes)
         pipeline.changed.clear()
@@ -104,6 +107,7 @@ class Snapshots:
             if watch is None:
                 notes.append(f"model {model} is no longer watched; its stored state is left alone")
                 continue
+            watch.answers = Answers(states.get(ANSWERS + model))
             baseline = states.get(BASELINE + model)
             lessons = [states[lesson] for lesson in self._lessons.get(model, [])]
             if not watch.restore(states[name], None if baseline is None else decode(baseline), lessons):

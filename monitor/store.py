@@ -168,6 +168,12 @@ class Store:
             row.name: self._verified(row) for row in self._database.read(select(STATES).where(STATES.c.shard == shard))
         }
 
+    def state(self, name: str) -> bytes | None:
+        """One state by name, of the shards held here; None if there is none."""
+        this = STATES.c.name == name, self._holding.holds(STATES.c.shard)
+        rows = self._database.read(select(STATES).where(*this))
+        return self._verified(rows[0]) if rows else None
+
     def incidents(
         self,
         *,

@@ -71,6 +71,19 @@ MESSAGES = Table(
     _shard(),
     Index("messages_in_order", "state", "receiver", "incident", "number"),
 )
+STOPS = Table(
+    "stops",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+MARKS = Table(
+    "marks",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
 ACTIONS = Table(
     "actions",
     METADATA,

@@ -8,6 +8,7 @@ import msgspec
 
 from alerting.incident import Judgement
 from detectors.bets import Caution
+from monitor.answers import Answers
 from monitor.bank import Bank, Moment, Place
 from monitor.baseline import MIN_PREDICTIONS, Baseline, build
 from monitor.companions import Companions
@@ -98,6 +99,8 @@ class Watch:
         self.newest = float("-inf")
         """Largest event time so far, epoch seconds: the model's clock, which never goes back."""
         self.companions = companions
+        self.answers = Answers()
+        """What each version has answered, from the first event on."""
         self.invalid = 0
         """Feature values so far that were missing or of the wrong type."""
         self.bank = None if baseline is None else Bank(baseline, budget, caution)
@@ -134,6 +137,8 @@ class Watch:
     def take(self, event: Prediction | Features, ts: float) -> None:
         """Take in a prediction, or features alone."""
         index = self._next(ts)
+        if isinstance(event, Prediction):
+            self.answers.take(event.version, event.source, event.prediction, ts)
         if self.bank is None:
             if isinstance(event, Prediction):
                 self._predictions.append(event)
@@ -148,6 +153,7 @@ class Watch:
     def take_label(self, joined: Joined) -> None:
         """Take in a label that found its prediction."""
         index = self._next(joined.labelled_at)
+        self.answers.take_label(joined.version, joined.source, joined.labeler, joined.prediction, joined.label)
         if self.bank is None:
             self._labels.append(joined)
             self._lesson.labels.append(joined)

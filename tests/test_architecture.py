@@ -29,7 +29,7 @@ from monitor.config import AnyRegistry, Config, json_schema, load
 from monitor.decode import Decoder, DecodeReason
 from monitor.metrics import Metrics
 from monitor.replay import line
-from monitor.rollback import Mode
+from monitor.rollback_config import Mode
 from monitor.source import Partition, Record
 from tests.kit.boards import panel_expressions, rule_expressions
 from tests.kit.documents import ROOT, blocks, quoted, rows, sections, text

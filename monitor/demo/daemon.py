@@ -61,7 +61,8 @@ def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, re
             ],
         },
         "registry": {"kind": "mlflow", "url": addresses.registry, "alias": ALIAS},
-        "rollback": {"mode": "auto", "cooldown": 3600},
+        # The demo's minutes stand for days: elsewhere an incident has to last for longer before anything is moved.
+        "rollback": {"mode": "auto", "cooldown": 3600, "persistence": 2, "verify": "always"},
         "server": {"host": url.hostname, "port": url.port},
     }
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -103,7 +103,7 @@ def _pair(incident: dict[str, Any]) -> str:
 def _state_rows(stage: Stage) -> list[Row]:
     serving = stage.registry.serving()
     metric = stage.daemon.metric
-    rollbacks = metric("tocsin_rollbacks_total", model=MODEL, state="done")
+    rollbacks = metric("tocsin_rollbacks_total", model=MODEL, state="moved")
     events = metric("tocsin_events_total", model=MODEL)
     messages = stage.receiver.messages
     return [

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.action import OPEN_STATES, Action, ActionLog, ActionState
+from monitor.action import ACTED_STATES, OPEN_STATES, Action, ActionLog, ActionState
 
 
 class Subject(Protocol):
@@ -50,7 +50,8 @@ ACTIONS = st.builds(
     state=st.sampled_from(ActionState),
     model=st.sampled_from(["net-ids", "spam"]),
     requested_at=st.integers(0, 50).map(float),
-    updated_at=st.integers(0, 50).map(float),
+    updated_at=st.integers(50, 99).map(float),
+    moved_at=st.none() | st.integers(0, 50).map(float),
     to_version=st.none() | st.just("1.1.0"),
     reason=st.text(max_size=20).filter(lambda text: text.isprintable()),
 )
@@ -63,7 +64,7 @@ class ActionLogContract:
 
     def test_an_empty_log_has_nothing(self, subject: Subject) -> None:
         assert list(subject.log.unfinished()) == []
-        assert subject.log.latest_done("net-ids") is None
+        assert list(subject.log.moved_since(0.0)) == []
 
     @pytest.mark.parametrize("state", sorted(OPEN_STATES))
     def test_an_open_action_comes_back_as_it_was_saved(self, subject: Subject, state: ActionState) -> None:
@@ -87,29 +88,41 @@ class ActionLogContract:
         intended = action(state=ActionState.INTENDED, to_version="1.1.0", updated_at=101.0)
         subject.log.save(intended)
         assert list(subject.log.unfinished()) == [intended]
-        subject.log.save(action(state=ActionState.DONE, to_version="1.1.0", updated_at=102.0))
+        subject.log.save(action(state=ActionState.RECOVERED, to_version="1.1.0", updated_at=102.0))
         assert list(subject.log.unfinished()) == []
 
-    @pytest.mark.parametrize("state", sorted(frozenset(ActionState) - {ActionState.DONE}))
-    def test_only_what_is_done_counts_for_the_cooldown(self, subject: Subject, state: ActionState) -> None:
-        subject.log.save(action(state=state))
-        assert subject.log.latest_done("net-ids") is None
+    @pytest.mark.parametrize("state", sorted(ActionState))
+    def test_only_what_was_moved_counts_for_cooldown_and_budgets(self, subject: Subject, state: ActionState) -> None:
+        saved = action(state=state, moved_at=90.0)
+        subject.log.save(saved)
+        assert list(subject.log.moved_since(90.0)) == ([saved] if state in ACTED_STATES else [])
+        assert list(subject.log.moved_since(90.5)) == []
 
-    def test_the_latest_is_the_one_that_was_done_last_of_that_model(self, subject: Subject) -> None:
-        last = action("a", ActionState.DONE, requested_at=1.0, updated_at=50.0)
-        subject.log.save(last)
-        subject.log.save(action("b", ActionState.DONE, requested_at=2.0, updated_at=40.0))
-        subject.log.save(action("c", ActionState.DONE, model="spam", requested_at=3.0, updated_at=60.0))
-        assert subject.log.latest_done("net-ids") == last
+    def test_what_was_moved_comes_oldest_first(self, subject: Subject) -> None:
+        for incident, requested_at in (("b", 2.0), ("a", 1.0)):
+            subject.log.save(action(incident, ActionState.MOVED, requested_at=requested_at, moved_at=50.0))
+        assert [found.incident for found in subject.log.moved_since(0.0)] == ["a", "b"]
+
+    def test_an_action_is_replaced_only_where_it_is_still_what_it_was(self, subject: Subject) -> None:
+        first = action()
+        intended = action(state=ActionState.INTENDED, to_version="1.1.0", looked=("1.2.0", 7, 3))
+        denied = action(state=ActionState.DENIED, reason="Denied by ann.")
+        assert not subject.log.advance(first, intended)
+        subject.log.save(first)
+        subject.log.save(action("i2"))
+        assert subject.log.advance(first, intended)
+        assert not subject.log.advance(first, denied)
+        subject.reopen()
+        assert list(subject.log.unfinished()) == [intended, action("i2")]
 
     def test_everything_survives_a_restart(self, subject: Subject) -> None:
         waiting = action("a", ActionState.INTENDED, to_version="1.1.0")
-        done = action("b", ActionState.DONE, to_version="1.1.0")
+        done = action("b", ActionState.RECOVERED, to_version="1.1.0", moved_at=99.0)
         subject.log.save(waiting)
         subject.log.save(done)
         subject.reopen()
         assert list(subject.log.unfinished()) == [waiting]
-        assert subject.log.latest_done("net-ids") == done
+        assert list(subject.log.moved_since(0.0)) == [done]
 
     @given(saves=st.lists(ACTIONS, max_size=12), cut=st.integers(0, 12))
     @settings(
@@ -131,10 +144,5 @@ class ActionLogContract:
             incident: last for incident, last in expected.items() if last.state in OPEN_STATES
         }
         assert [found.requested_at for found in unfinished] == sorted(found.requested_at for found in unfinished)
-        for model in ("net-ids", "spam"):
-            done = [a for a in expected.values() if a.model == model and a.state is ActionState.DONE]
-            latest = subject.log.latest_done(model)
-            assert (latest is None) == (not done)
-            if latest is not None:
-                assert latest in done
-                assert latest.updated_at == max(found.updated_at for found in done)
+        acted = {a.incident for a in expected.values() if a.state in ACTED_STATES and (a.moved_at or -1.0) >= 25.0}
+        assert {found.incident for found in subject.log.moved_since(25.0)} == acted

@@ -37,7 +37,7 @@ alerting:
   receivers:
     - {{kind: webhook, name: hook, url: "{hook}"}}
 registry: {{kind: file, path: {folder}/registry.json}}
-rollback: {{mode: auto}}
+rollback: {{mode: auto, persistence: 0, confirm: 0, max_evidence_age: 1.0e+9}}
 server: {{port: {port}}}
 """
 REGISTRY = {
@@ -80,13 +80,17 @@ class Daemon:
         self.process.send_signal(number)
         return self.process.wait(30)
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric's series; 0 while the daemon does not answer."""
+    def metric(self, name: str, with_labels: str = "") -> float:
+        """The sum of a metric's series that have these labels; 0 while the daemon does not answer."""
         try:
             lines = httpx.get(f"{self.url}/metrics").text.splitlines()
         except httpx.TransportError:
             return 0.0
-        return sum(float(line.split()[-1]) for line in lines if line.partition("{")[0].partition(" ")[0] == name)
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.partition("{")[0].partition(" ")[0] == name and with_labels in line
+        )
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
@@ -145,7 +149,7 @@ def test_a_poisoned_version_is_found_told_and_rolled_back(broker: Broker, tmp_pa
     broker.write(daemon.topic, [*events, b"{bad", None])
     daemon.start()
     daemon.wait_until_read(len(events) + 2)
-    daemon.wait_until(lambda: daemon.metric("tocsin_rollbacks_total") == 1)
+    daemon.wait_until(lambda: daemon.metric("tocsin_rollbacks_total", 'state="moved"') == 1)
     daemon.wait_until(lambda: len(hook.requests) >= 2)
     assert daemon.metric("tocsin_incidents_total") == 1
     assert daemon.metric("tocsin_records_polled_total") == len(events) + 2
@@ -179,7 +183,7 @@ def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Se
     broker.write(whole.topic, events)
     whole.start()
     whole.wait_until_read(len(events))
-    whole.wait_until(lambda: whole.metric("tocsin_rollbacks_total") == 1)
+    whole.wait_until(lambda: whole.metric("tocsin_rollbacks_total", 'state="moved"') == 1)
     assert whole.stop(signal.SIGTERM) == 0
     expected, told_before = told(hook), len(hook.requests)
 

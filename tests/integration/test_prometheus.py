@@ -97,7 +97,7 @@ def test_who_did_it_is_seen(fleet: Fleet) -> None:
         series["metric"]["model"]: series["metric"]["state"]
         for series in fleet.prometheus.query("tocsin_rollback_actions")
     }
-    assert states == {"mail": "done", "fraud": "proposed", "intrusion": "refused"}
+    assert states == {"mail": "moved", "fraud": "proposed", "intrusion": "held"}
 
 
 def test_a_preview_of_every_board_can_be_drawn(fleet: Fleet, tmp_path: Path) -> None:

@@ -54,7 +54,12 @@ alerting:
     - {{kind: webhook, name: gone, url: "{gone}"}}
     - {{kind: webhook, name: down, url: "{down}"}}
 registry: {{kind: file, path: {folder}/registry.json}}
-rollback: {{mode: auto, models: {{fraud: propose}}}}
+rollback:
+  mode: auto
+  models: {{fraud: propose}}
+  persistence: 0
+  max_models: 3
+  heed_held_partitions: false
 server: {{port: {port}}}
 """
 

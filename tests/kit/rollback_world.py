@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,21 @@ import msgspec
 
 from alerting.incident import Incident
 from monitor.action import Action, ActionState
+from monitor.answers import Answers
 from monitor.file_registry import FileRegistry, FileRegistryConfig
 from monitor.registry import ModelVersion, RegistryError
-from monitor.rollback import RollbackConfig, consider
+from monitor.rollback import Case, consider
+from monitor.rollback_config import RollbackConfig
 from monitor.rollback_executor import RollbackExecutor
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.memory_action_log import MemoryActionLog
+from tests.kit.witnesses import serve
 
 DAY = 86_400.0
 MODEL = "net-ids"
 ONSET_LOW = OPENED_AT - 900.0
+QUIET = frozenset({ActionState.REQUESTED, ActionState.HELD, ActionState.INTENDED, ActionState.ANNOUNCED})
+"""States that are on the way to something."""
 
 
 class Crash(BaseException):
@@ -46,8 +52,13 @@ class World:
         self.alias = "1.2.0"
         self.log = MemoryActionLog()
         self.now = OPENED_AT + 300.0
+        self.open: dict[str, Incident] = {}
+        """Incidents that are firing."""
+        self.answers = Answers(_told(self.now))
+        self.troubles: tuple[str, ...] = ()
+        self.poisoned = 1
         self.calls: list[str] = []
-        """Every call of the executor, before and after it took effect: `move`, `moved`, `save done`, ..."""
+        """Every call of the executor, before and after it took effect: `move`, `moved`, `advance moved`, ..."""
         self.moves: list[tuple[str, str, str]] = []
         self.finished: list[Action] = []
         self.trap: Callable[[str], None] = lambda _: None
@@ -71,13 +82,18 @@ class World:
         entry = json.loads(self.path.read_text())["models"][model]
         return str(entry["aliases"]["champion"])
 
+    def follow(self, version: str | None = None) -> None:
+        """Servers answer with a version now: the one that the alias names, if none is told."""
+        serve(self.answers, version or self.at(), self.now, count=2)
+
     def request(self, **changes: Any) -> Action:
         """An incident asks for a rollback."""
         return self.ask(incident(**changes))
 
     def ask(self, asking: Incident) -> Action:
-        action = consider(asking, RollbackConfig(), self.now)
+        action = consider(asking, self.now)
         assert action is not None
+        self.open[asking.id] = asking
         self.log.save(action)
         return action
 
@@ -86,6 +102,10 @@ class World:
         action = msgspec.structs.replace(self.request(), state=ActionState.INTENDED, to_version=to)
         self.log.save(action)
         return action
+
+    def case(self, action: Action) -> Case:
+        self.reach("case")
+        return Case(self.open.get(action.incident), self.answers, self.troubles, self.poisoned)
 
     def run(self, **keys: Any) -> Action:
         """Start a new executor, run it once, and return the action of the standard incident."""
@@ -99,15 +119,19 @@ class World:
         return self.log.actions[incident().id]
 
     def executor(self, **keys: Any) -> RollbackExecutor:
-        config = RollbackConfig.model_validate({"mode": "auto", **keys})
         return RollbackExecutor(
             WatchedRegistry(self),
             WatchedLog(self),
-            config,
+            self.case,
+            self.config(**keys),
             alias="champion",
             clock=lambda: self.now,
-            on_finish=self._finish,
+            on_state=self._enter,
         )
+
+    def config(self, **keys: Any) -> RollbackConfig:
+        plain = {"mode": "auto", "persistence": 0, "confirm": 0, "settle": 0, "max_evidence_age": 100 * DAY}
+        return RollbackConfig.model_validate(plain | keys)
 
     def reach(self, call: str) -> None:
         self.calls.append(call)
@@ -125,9 +149,21 @@ class World:
 
         self.trap = trap
 
-    def _finish(self, action: Action) -> None:
-        self.reach("on_finish")
-        self.finished.append(action)
+    def _enter(self, action: Action) -> None:
+        self.reach("on_state")
+        if action.state not in QUIET:
+            self.finished.append(action)
+
+
+@cache
+def _told(now: float) -> bytes:
+    """Two sound versions, and a poisoned one that all witnesses accuse."""
+    answers = Answers()
+    for version, first in (("1.0.0", -29 * DAY), ("1.1.0", -9 * DAY)):
+        serve(answers, version, OPENED_AT + first)
+    serve(answers, "1.2.0", ONSET_LOW, flipped=0.5, count=200)
+    serve(answers, "1.2.0", now, flipped=0.5, count=200)
+    return answers.dump()
 
 
 class WatchedRegistry:
@@ -142,6 +178,10 @@ class WatchedRegistry:
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
         self._world.reach("versions")
         return self._inner.versions(model)
+
+    def artefact_digest(self, model: str, version: str) -> str | None:
+        self._world.reach("artefact_digest")
+        return self._inner.artefact_digest(model, version)
 
     def move(self, model: str, *, expected: str, to: str) -> None:
         self._world.reach("move")
@@ -166,10 +206,15 @@ class WatchedLog:
         return self._world.log.unfinished()
 
     def save(self, action: Action) -> None:
-        self._world.reach(f"save {action.state}")
-        self._world.log.save(action)
-        self._world.reach(f"saved {action.state}")
+        raise AssertionError(f"the executor replaces only what it has read, and not {action.incident}")
 
-    def latest_done(self, model: str) -> Action | None:
-        self._world.reach("latest_done")
-        return self._world.log.latest_done(model)
+    def advance(self, before: Action, after: Action) -> bool:
+        self._world.reach("still mine" if after == before else f"advance {after.state}")
+        done = self._world.log.advance(before, after)
+        if after != before:
+            self._world.reach(f"advanced {after.state}")
+        return done
+
+    def moved_since(self, moment: float) -> Sequence[Action]:
+        self._world.reach("moved_since")
+        return self._world.log.moved_since(moment)

@@ -85,10 +85,10 @@ def test_a_stale_owner_delivers_nothing_and_does_not_act(two: tuple[Store, Store
     other.hold({"3": second.epoch})
     assert one.outbox.due(1.0, 10) == one.actions.unfinished() == []
     assert other.outbox.due(1.0, 10) == [message("i1")]
-    other.actions.save(action("i1", ActionState.DONE))
+    other.actions.save(action("i1", ActionState.RECOVERED))
     with pytest.raises(FencedError):
         one.actions.save(action("i1", ActionState.INTENDED))
-    assert other.actions.all() == [action("i1", ActionState.DONE)]
+    assert other.actions.all() == [action("i1", ActionState.RECOVERED)]
 
 
 def test_a_command_beside_the_daemon_sees_everything_and_may_approve(two: tuple[Store, Store]) -> None:

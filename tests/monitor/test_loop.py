@@ -26,7 +26,7 @@ from monitor.metrics import Metrics
 from monitor.observer import Observer
 from monitor.pipeline import Pipeline
 from monitor.quarantine import FileQuarantine, InvalidRatio
-from monitor.rollback import RollbackConfig, advanced, consider
+from monitor.rollback import advanced, consider
 from monitor.shard import Shard, undivided
 from monitor.silence import Silence
 from monitor.source import Partition, Positions
@@ -54,7 +54,7 @@ class House:
             self._shard,
             self.gate,
             self.store,
-            Reactions(self._messages, lambda incident, now: consider(incident, RollbackConfig(), now), self._wake),
+            Reactions(self._messages, consider, self._wake),
             Observer(metrics, self._clock),
             clock=self._clock,
         )
@@ -189,7 +189,7 @@ def test_what_the_executor_did_becomes_a_step_of_the_incident(house: Callable[..
     built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
     built.run()
     (action,) = built.store.actions.all()
-    built.store.actions.save(advanced(action, ActionState.DONE, "Rolled it back.", built.now))
+    built.store.actions.save(advanced(action, ActionState.MOVED, "Rolled it back.", built.now))
     built.loop.commit()
     built.loop.commit()
     (incident,) = built.store.incidents()
@@ -277,7 +277,7 @@ def test_a_rollback_is_asked_for_once(house: Callable[..., House], tmp_path: Pat
     built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
     built.run()
     (incident,) = built.store.incidents()
-    assert consider(incident, RollbackConfig(), built.now) is not None
+    assert consider(incident, built.now) is not None
     built.shard.steps.append(Transition(Change.UPDATED, 2, incident))
     built.loop.commit()
     assert len(built.store.actions.all()) == 1

@@ -7,19 +7,26 @@ from contextlib import closing
 
 import pytest
 
-from alerting.incident import Attribution, Onset
+from alerting.incident import Attribution, Incident, Onset
 from monitor.action import Action, ActionState
+from monitor.answers import Answers
+from monitor.consent import approve
 from monitor.mlflow_registry import MlflowConfig, MlflowRegistry
-from monitor.rollback import RollbackConfig, approve, consider
+from monitor.rollback import Case, consider
+from monitor.rollback_config import RollbackConfig
 from monitor.rollback_executor import RollbackExecutor
 from tests.kit.incidents import incident
 from tests.kit.memory_action_log import MemoryActionLog
 from tests.kit.mlflow_server import MlflowServer
+from tests.kit.witnesses import serve
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
 CLOSED = "http://127.0.0.1:9"
 """The discard port: nothing answers there."""
+
+
+CLASSES = Attribution(class_from="spam", class_to="ham")
 
 
 class Life:
@@ -34,6 +41,10 @@ class Life:
         self.registry = MlflowRegistry(self.config(server.url))
         self.log = MemoryActionLog()
         self.told: list[Action] = []
+        self.incidents: dict[str, Incident] = {}
+        self.answers = Answers()
+        for number, flipped in enumerate((0.02, 0.02, 0.5)):
+            serve(self.answers, f"1.{number}.0", time.time() + number, flipped=flipped)
         for version in ("1.0.0", "1.1.0"):
             self.registry.mark(self.model, version, known_good_at=time.time() - 60.0)
 
@@ -41,17 +52,27 @@ class Life:
         return MlflowConfig(kind="mlflow", url=url, version_tag="release", timeout=30.0)
 
     def ask(self, name: str = "i1") -> None:
-        onset = Onset(time.time(), time.time() - 1.0, time.time())
-        told = incident(id=name, model=self.model, version="1.2.0", attribution=Attribution(), onset=onset)
-        action = consider(told, RollbackConfig(), time.time())
+        now = time.time()
+        onset = Onset(now, now - 1.0, now)
+        told = incident(
+            id=name, model=self.model, version="1.2.0", attribution=CLASSES, onset=onset, opened_at=time.time()
+        )
+        action = consider(told, now)
         assert action is not None
+        self.incidents[name] = told
         self.log.save(action)
 
     def run(self, mode: str = "auto", url: str | None = None) -> Action:
         registry = self.registry if url is None else MlflowRegistry(self.config(url))
-        config = RollbackConfig.model_validate({"mode": mode})
+        config = RollbackConfig.model_validate({"mode": mode, "persistence": 0, "confirm": 0})
         RollbackExecutor(
-            registry, self.log, config, alias="champion", clock=time.time, on_finish=self.told.append
+            registry,
+            self.log,
+            lambda action: Case(self.incidents.get(action.incident), self.answers),
+            config,
+            alias="champion",
+            clock=time.time,
+            on_state=self.told.append,
         ).run_once()
         return self.log.actions["i1"]
 
@@ -70,15 +91,15 @@ def life(mlflow_server: MlflowServer) -> Iterator[Life]:
 def test_the_alias_goes_back_once_and_stays(life: Life) -> None:
     life.ask()
     action = life.run()
-    assert (action.state, action.to_version, life.served()) == (ActionState.DONE, "1.1.0", "1.1.0")
+    assert (action.state, action.to_version, life.served()) == (ActionState.MOVED, "1.1.0", "1.1.0")
     assert action.reason.startswith(f"Rolled the alias champion of {life.model} back from 1.2.0 to 1.1.0 at 20")
     life.server.set_alias(life.model, "champion", life.numbers[2])  # a person insists
     life.ask("i2")
     life.run()
-    assert life.log.actions["i2"].state is ActionState.REFUSED
+    assert life.log.actions["i2"].state is ActionState.PROPOSED
     assert "cooldown" in life.log.actions["i2"].reason
     assert life.served() == "1.2.0"
-    assert [told.incident for told in life.told] == ["i1", "i2"]
+    assert [told.state for told in life.told] == ["intended", "moved", "escalated", "proposed"]
 
 
 def test_observing_changes_nothing(life: Life) -> None:
@@ -98,7 +119,7 @@ def test_a_person_approves_and_a_revoked_target_still_stops_it(life: Life) -> No
 def test_an_approved_proposal_is_carried_out(life: Life) -> None:
     life.ask()
     life.log.save(approve(life.run("propose"), by="ann", config=RollbackConfig(), now=time.time()))
-    assert (life.run("propose").state, life.served()) == (ActionState.DONE, "1.1.0")
+    assert (life.run("propose").state, life.served()) == (ActionState.MOVED, "1.1.0")
 
 
 def test_a_withdrawn_mark_makes_it_step_further_back(life: Life) -> None:
@@ -110,7 +131,7 @@ def test_a_withdrawn_mark_makes_it_step_further_back(life: Life) -> None:
 def test_it_waits_for_a_server_that_is_away(life: Life) -> None:
     life.ask()
     assert life.run(url=CLOSED).state is ActionState.REQUESTED
-    assert (life.run().state, life.served()) == (ActionState.DONE, "1.1.0")
+    assert (life.run().state, life.served()) == (ActionState.MOVED, "1.1.0")
 
 
 def test_a_daemon_that_died_after_the_move_finds_it_done(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +150,5 @@ def test_a_daemon_that_died_after_the_move_finds_it_done(life: Life, monkeypatch
     assert life.log.actions["i1"].state is ActionState.INTENDED
     monkeypatch.undo()
     action = life.run()
-    assert (action.state, life.served()) == (ActionState.DONE, "1.1.0")
+    assert (action.state, life.served()) == (ActionState.MOVED, "1.1.0")
     assert action.reason == f"Found the alias champion of {life.model} at 1.1.0, as intended."

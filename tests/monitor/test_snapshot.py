@@ -200,7 +200,11 @@ def test_only_what_changed_is_written() -> None:
     pipeline, snapshots = store.load()
     event = {"kind": "features", "event_id": "f1", "ts": pipeline.join.now, "model": "a", "features": {"size": 1.0}}
     pipeline.process(records([event]))
-    assert {name for name in snapshots.take().states if not name.startswith(JOIN)} == {"pipeline", WATCH + "a"}
+    assert {name for name in snapshots.take().states if not name.startswith(JOIN)} == {
+        "pipeline",
+        WATCH + "a",
+        "answers/a",
+    }
     assert set(snapshots.take().states) == {"pipeline"}
 
 

@@ -122,10 +122,10 @@ def test_an_empty_commit_changes_nothing(store: Store) -> None:
 def test_a_replayed_message_or_action_does_not_start_again(store: Store) -> None:
     store.commit(whole(1))
     store.outbox.delivered(message("i1"), now=101.0)
-    store.actions.save(action("i1", ActionState.DONE))
+    store.actions.save(action("i1", ActionState.MOVED))
     store.commit(whole(1))
     assert store.outbox.due(now=200.0, limit=10) == [message("i1", receiver="webhook")]
-    assert store.actions.all() == [action("i1", ActionState.DONE)]
+    assert store.actions.all() == [action("i1", ActionState.MOVED)]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -186,12 +186,14 @@ def test_pruning_takes_only_old_delivered_messages(store: Store) -> None:
 def test_actions_are_read_by_what_is_left_to_do(store: Store) -> None:
     store.actions.save(action("i2", ActionState.INTENDED, requested_at=50.0))
     store.actions.save(action("i1"))
-    store.actions.save(action("i3", ActionState.DONE, updated_at=10.0))
-    store.actions.save(action("i4", ActionState.DONE, updated_at=20.0, requested_at=1.0))
-    store.actions.save(action("i5", ActionState.DONE, model="other", updated_at=30.0))
+    store.actions.save(action("i3", ActionState.RECOVERED, moved_at=10.0))
     assert [found.incident for found in store.actions.unfinished()] == ["i2", "i1"]
-    assert store.actions.latest_done("m") == action("i4", ActionState.DONE, updated_at=20.0, requested_at=1.0)
-    assert store.actions.latest_done("nobody") is None
+    assert [found.incident for found in store.actions.moved_since(10.0)] == ["i3"]
+
+
+def test_one_state_is_read_by_its_name(store: Store) -> None:
+    store.commit(Commit(states={"answers/m": b"blob"}))
+    assert (store.state("answers/m"), store.state("answers/other")) == (b"blob", None)
 
 
 def test_threads_share_a_store(store: Store) -> None:
@@ -204,7 +206,7 @@ def test_threads_share_a_store(store: Store) -> None:
                 store.commit(Commit(states={name: b"x"}, messages=[message(name, receiver=str(worker))]))
                 (found,) = (one for one in store.outbox.due(now=1e12, limit=1000) if one.receiver == str(worker))
                 store.outbox.delivered(found, now=1.0)
-                store.actions.save(action(name, ActionState.DONE))
+                store.actions.save(action(name, ActionState.MOVED))
         except BaseException as error:  # noqa: BLE001 - shown by the assertion below
             failures.append(error)
 

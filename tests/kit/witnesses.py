@@ -1,0 +1,45 @@
+"""What versions have answered, as a rollback is decided on it: sound ones, poisoned ones, and liars around them."""
+
+from collections.abc import Sequence
+
+from monitor.answers import Answers
+
+SOURCES = tuple(f"src-{number}" for number in range(5))
+LABELERS = tuple(f"lab-{number}" for number in range(4))
+CLASSES = ("spam", "ham")
+
+
+def serve(
+    answers: Answers,
+    version: str,
+    ts: float,
+    *,
+    count: int = 400,
+    flipped: float = 0.02,
+    labelled: bool = True,
+    sources: Sequence[str | None] = SOURCES,
+    labelers: Sequence[str | None] = LABELERS,
+) -> None:
+    """`count` answers of one version, half of them about spam, of which the share `flipped` is called ham.
+
+    Sources and labelers take turns; every share is the same for each of them, to an event.
+    """
+    wrong = 0.0
+    for number in range(count):
+        turn = number // 2
+        source, labeler = sources[turn % len(sources)], labelers[turn // len(sources) % len(labelers)]
+        truth = CLASSES[number % 2]
+        predicted = truth
+        if truth == "spam":
+            wrong += flipped
+            if wrong >= 1.0:
+                wrong, predicted = wrong - 1.0, "ham"
+        answers.take(version, source, predicted, ts)
+        if labelled:
+            answers.take_label(version, source, labeler, predicted, truth)
+
+
+def lie(answers: Answers, version: str, count: int, *, source: str = "src-1", labeler: str = "lab-2") -> None:
+    """`count` labels that call ham spam, from one source and one labeler, about answers that were right."""
+    for _ in range(count):
+        answers.take_label(version, source, labeler, "ham", "spam")
