@@ -24,20 +24,17 @@ from monitor.action import Action
 from monitor.api import Sources, table
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
-from monitor.cases import case_of
 from monitor.companions import Companions
 from monitor.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.config import load as load_config
-from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.guard import executor, open_registry
 from monitor.jobs import Job, schedule
 from monitor.loop import Reactions
 from monitor.metrics import Metrics
-from monitor.mlflow_registry import MlflowRegistry
 from monitor.quarantine import QuarantineError
 from monitor.reader import Reader, open_source
 from monitor.registry import ModelRegistry, RegistryError
 from monitor.rollback import consider
-from monitor.rollback_executor import RollbackExecutor
 from monitor.server import Heartbeat, Server, ServerError
 from monitor.source import EventSource, SourceError
 from monitor.store import Store, StoreError
@@ -142,8 +139,8 @@ def serve(
         models = _open_registry(config)
         if models is not None:
             stack.callback(models.close)
-            executor = _executor(config, models, store, metrics)
-            jobs.append(Job("rollback", 1.0, executor.run_once))
+            acting = executor(config, models, store, lambda action: _count_action(action, metrics))
+            jobs.append(Job("rollback", 1.0, acting.run_once))
         access = Access(config.server.access)
         asked = Sources(store, store.actions, supervisor.watches, models)
         server = Server(
@@ -186,8 +183,7 @@ def _open_registry(config: Config) -> ModelRegistry | None:
     """Open the registry and ask it something; one that does not answer is better known now than in an emergency."""
     if config.registry is None:
         return None
-    settings = config.registry
-    registry = FileRegistry(settings) if isinstance(settings, FileRegistryConfig) else MlflowRegistry(settings)
+    registry = open_registry(config.registry)
     for model in sorted(config.models.keys() - {ANY_MODEL}):
         try:
             registry.current(model)
@@ -199,19 +195,8 @@ def _open_registry(config: Config) -> ModelRegistry | None:
     return registry
 
 
-def _executor(config: Config, registry: ModelRegistry, store: Store, metrics: Metrics) -> RollbackExecutor:
-    def count(action: Action) -> None:
-        metrics.reacting.rollbacks.at(action.model, action.state).inc()
-
-    return RollbackExecutor(
-        registry,
-        store.actions,
-        lambda action: case_of(action, store, config.rollback),
-        config.rollback,
-        alias=config.registry.alias if config.registry is not None else "",
-        clock=time.time,
-        on_state=count,
-    )
+def _count_action(action: Action, metrics: Metrics) -> None:
+    metrics.reacting.rollbacks.at(action.model, action.state).inc()
 
 
 def _count_reactions(store: Store, metrics: Metrics) -> None:

@@ -7,10 +7,15 @@ from monitor.action import Action
 from monitor.answers import STATE, Answers
 from monitor.rollback import LIVE, POISONED_MODEL, Case
 from monitor.rollback_config import RollbackConfig
+from monitor.stop_table import StopTable
 
 
 class Known(Protocol):
     """What is read of the store."""
+
+    @property
+    def stops(self) -> StopTable:
+        """What stops rollbacks."""
 
     def incidents(self, *, open_only: bool = False, limit: int | None = None) -> list[Incident]:
         """Incidents, the one opened last first."""
@@ -31,5 +36,7 @@ def case_of(action: Action, known: Known, config: RollbackConfig) -> Case:
         and any(incident.problem is Problem.INTAKE for incident in firing),
     }
     poisoned = {incident.model for incident in firing if incident.verdict in POISONED_MODEL}
+    stop = known.stops.of(action.model)
+    stopped = None if stop is None else stop.told
     blob = known.state(STATE + action.model)
-    return Case(own, Answers(blob), tuple(what for what, there in troubles.items() if there), len(poisoned))
+    return Case(own, Answers(blob), tuple(what for what, there in troubles.items() if there), len(poisoned), stopped)

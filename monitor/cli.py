@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version as distribution_version
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitor import desk_commands
+from monitor import desk_commands, rollback_commands
 from monitor.baseline import Baseline, BaselineError, describe, load, save
 from monitor.file_source import FileSource
 from monitor.replay import ReplayConfig, learn, replay, text_line
@@ -34,10 +33,7 @@ app = typer.Typer(
 )
 baseline_app = typer.Typer(help="Build, show and verify baselines.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(baseline_app, name="baseline")
-rollback_app = typer.Typer(
-    help="See rollbacks, and approve proposed ones.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(rollback_app, name="rollback")
+app.add_typer(rollback_commands.rollback_app, name="rollback")
 app.add_typer(desk_commands.incidents_app, name="incidents")
 app.add_typer(desk_commands.silence_app, name="silence")
 
@@ -134,40 +130,6 @@ def baseline_verify(
         typer.echo(f"{file}: has digest {found}, not {digest}", err=True)
         raise typer.Exit(FOUND)
     show({"valid": True, "digest": found}, f"{file}: intact, {found}", output)
-
-
-@rollback_app.command("status", epilog="Example: tocsin rollback status --config tocsin.yaml")
-def rollback_status(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
-    """Print every rollback that an incident asked for, and what became of it."""
-    from monitor import app as daemon  # noqa: PLC0415 - see `run`
-
-    with config_errors(output), daemon.stored(config) as (_, store):
-        for action in store.actions.all():
-            moved = f"{action.from_version} -> {action.to_version or '?'}"
-            text = f"{action.incident}  {action.model} {moved}  {action.state}  {action.reason}"
-            show(msgspec.to_builtins(action), text, output)
-
-
-@rollback_app.command("approve", epilog="Example: tocsin rollback approve 72296eacf78f --by ada --config tocsin.yaml")
-def rollback_approve(
-    incident: Annotated[str, typer.Argument(help="The incident whose rollback was proposed.")],
-    by: Annotated[str, typer.Option(help="Who approves, for the record.")],
-    config: ConfigOption,
-) -> None:
-    """Approve a proposed rollback; the running daemon checks everything anew and carries it out."""
-    from monitor import app as daemon  # noqa: PLC0415 - see `run`
-    from monitor.consent import approve  # noqa: PLC0415 - see `run`
-
-    with config_errors(Output.TEXT), daemon.stored(config) as (settings, store):
-        found = [action for action in store.actions.all() if action.incident == incident]
-        if not found:
-            fail(f"no rollback was asked for by incident {incident}")
-        try:
-            action = approve(found[0], by=by, config=settings.rollback, now=time.time())
-        except ValueError as error:
-            fail(str(error))
-        store.actions.save(action)
-        typer.echo(action.reason)
 
 
 @app.command(epilog="Example: tocsin demo --keep")

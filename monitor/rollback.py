@@ -45,6 +45,8 @@ class Case(msgspec.Struct, frozen=True):
     """Why the data cannot be trusted now, one clause each."""
     poisoned: int = 1
     """Models that look poisoned now."""
+    stopped: str | None = None
+    """Who has stopped rollbacks, as a clause; None if nobody has."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -109,6 +111,8 @@ def judge(action: Action, case: Case, config: RollbackConfig, now: float) -> Jud
 def limits(action: Action, case: Case, moved: Sequence[Action], config: RollbackConfig, now: float) -> tuple[str, ...]:
     """Why nothing may be done without a person now, whatever the evidence; `moved` is what has been done so far."""
     reasons = [*config.frozen(now), *case.troubles]
+    if case.stopped is not None:
+        reasons.append(case.stopped)
     if case.poisoned > config.max_models:
         reasons.append(f"{case.poisoned} models look poisoned at once")
     own = [other for other in moved if other.model == action.model and other.incident != action.incident]
@@ -181,8 +185,8 @@ def worse(target: str, bad: str, answers: Answers, config: RollbackConfig) -> st
 def _too_few(weighed: Weighed, config: RollbackConfig) -> list[str]:
     if len(weighed.families) >= config.min_families:
         return []
-    told = ", ".join(weighed.families) or "nothing"
-    return [f"{config.min_families} families of evidence must agree, and only {told} may be counted"]
+    told = f"only {' and '.join(weighed.families)}" if weighed.families else "none"
+    return [f"{config.min_families} families of evidence must agree, and {told} may be counted"]
 
 
 def _unconfirmed(weighed: Weighed, looked: tuple[str, int, int], config: RollbackConfig) -> list[str]:

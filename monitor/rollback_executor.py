@@ -76,6 +76,15 @@ class RollbackExecutor:
             if action.model not in waiting and not self._advance(action):
                 waiting.add(action.model)
 
+    def preview(self, action: Action) -> Action:
+        """What an action would become now, if it has not been written down yet what to do; changes nothing.
+
+        Raises:
+            RegistryError: The registry is away, or refuses.
+        """
+        undecided = {ActionState.REQUESTED, ActionState.HELD, ActionState.ADVISED}
+        return self._decide(action, self._case(action)) if action.state in undecided else action
+
     def _advance(self, action: Action) -> bool:
         """Step by step as far as it goes; False if the registry is to be asked again before others of its model."""
         while action.state in OPEN_STATES:

@@ -74,6 +74,8 @@ class Mover:
 
     def _obstacle(self, action: Action, case: Case, bad: ModelVersion) -> str | None:
         """Why the alias must not be moved after all, or None."""
+        if case.stopped is not None:
+            return case.stopped
         if self.is_too_old(action):
             return f"the decision of {utc(action.updated_at)} is too old"
         mode = self._config.mode_of(action.model)

@@ -24,6 +24,7 @@ from monitor.fence import FencedError, Holding, check, read_epochs, take
 from monitor.migrations import prepare
 from monitor.outbox_table import OutboxTable, message_row
 from monitor.source import Partition
+from monitor.stop_table import StopTable
 from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, OFFSETS, STATES, WHOLE
 
 __all__ = ["Claim", "Commit", "FencedError", "Store", "StoreError"]
@@ -72,6 +73,7 @@ class Store:
     Attributes:
         outbox: the messages.
         actions: the rollbacks.
+        stops: what stops them.
         desk: silences, and what people have decided.
     """
 
@@ -90,6 +92,7 @@ class Store:
         self._holding = Holding()
         self.outbox = OutboxTable(self._database, self._holding)
         self.actions = ActionTable(self._database, self._holding)
+        self.stops = StopTable(self._database)
         self.desk = DeskTable(self._database)
 
     def close(self) -> None:

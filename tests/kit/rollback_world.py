@@ -57,6 +57,7 @@ class World:
         self.answers = Answers(_told(self.now))
         self.troubles: tuple[str, ...] = ()
         self.poisoned = 1
+        self.stopped: str | None = None
         self.calls: list[str] = []
         """Every call of the executor, before and after it took effect: `move`, `moved`, `advance moved`, ..."""
         self.moves: list[tuple[str, str, str]] = []
@@ -105,7 +106,7 @@ class World:
 
     def case(self, action: Action) -> Case:
         self.reach("case")
-        return Case(self.open.get(action.incident), self.answers, self.troubles, self.poisoned)
+        return Case(self.open.get(action.incident), self.answers, self.troubles, self.poisoned, self.stopped)
 
     def run(self, **keys: Any) -> Action:
         """Start a new executor, run it once, and return the action of the standard incident."""

@@ -462,6 +462,19 @@ def test_a_target_that_was_no_better_is_held(world: World) -> None:
     assert action.state is ActionState.HELD
 
 
+# The switch
+
+
+def test_nothing_is_moved_while_somebody_has_stopped_it(world: World) -> None:
+    world.stopped = "ann has stopped rollbacks"
+    world.request()
+    assert world.run().holds == ("ann has stopped rollbacks",)
+    assert world.action().state is ActionState.PROPOSED
+    world.log.save(approve(world.action(), by="bob", config=world.config(), now=world.now))
+    assert world.run().reason == ("Did not roll the alias champion of net-ids back: ann has stopped rollbacks.")
+    assert world.moves == []
+
+
 # Several replicas
 
 
