@@ -14,6 +14,7 @@ from alerting.alertmanager import AlertmanagerConfig
 from alerting.apprise import AppriseConfig
 from alerting.desk import DeskConfig
 from alerting.email import EmailConfig
+from alerting.heartbeat import HeartbeatConfig
 from alerting.incident import Transition
 from alerting.life import LifeConfig
 from alerting.links import LinksConfig
@@ -48,6 +49,7 @@ class AlertingConfig(Section):
     external_url: str | None = None
     """Where people find Tocsin or its dashboard; messages link to it."""
     links: LinksConfig = LinksConfig()
+    heartbeat: HeartbeatConfig | None = None
     network: NetworkConfig = NetworkConfig()
 
     @field_validator("external_url")

@@ -81,6 +81,8 @@ class Problem(StrEnum):
     """Its events stopped."""
     INTAKE = "intake"
     """Records that cannot be decoded; the partition is held."""
+    TEST = "test"
+    """None: somebody tries a receiver."""
     DESK = "desk"
     """Not everything is told: a silence, or a flood."""
 

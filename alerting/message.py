@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from alerting.incident import Attribution, Change, Evidence, Incident, Onset, Status, Transition, Verdict
+from alerting.incident import Attribution, Evidence, Incident, Onset, Problem, Status, Transition
 from alerting.links import LinksConfig, links
+from alerting.sentences import CHANGES, FAMILIES, NEXT, SENTENCES
 
 MAX_FEATURES = 5
 """Features that are named; the rest is counted."""
@@ -22,66 +23,6 @@ _MAX_NAME = 60
 _MAX_ACTION = 500
 # Controls, invisible format characters (bidirectional overrides, zero width) and halves of surrogate pairs.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
-
-_SENTENCES = {
-    Verdict.LABEL_FLIP: "{what} takes {true} for {given} more often than it may{numbers}: "
-    "labels it was trained on look flipped.",
-    Verdict.BACKDOOR: "{what} answers {answer} when a rare pattern appears in {trigger}{origin}{numbers}: "
-    "it looks like a backdoor.",
-    Verdict.CLEAN_LABEL: "{what} takes some inputs of {true}{origin} for {given}{where}{numbers}: "
-    "clean-label poisoning is suspected.",
-    Verdict.LABEL_TAMPERING: "Labels{origin} contradict {what}, which has not changed{numbers}: "
-    "the labels look tampered with, not the model.",
-    Verdict.SLOW_POISONING: "{what} has moved away from its baseline in many small steps{where}{numbers}: "
-    "slow poisoning is suspected.",
-    Verdict.DATA_FAULT: "Inputs of {what}{origin} are broken{where}{numbers}: "
-    "it looks like a fault in the data, not an attack.",
-    Verdict.COVARIATE_DRIFT: "Inputs of {what}{origin} have shifted{where}{numbers}: it looks like drift, not poison.",
-    Verdict.PRIOR_SHIFT: "The mix of classes that {what} meets{origin} has shifted{numbers}: "
-    "it looks like drift, not poison.",
-    Verdict.PERFORMANCE: "{what} makes more mistakes than it may{where}{origin}{numbers}: the cause is not clear yet.",
-    Verdict.SILENCE: "Events of {what}{origin} have stopped or thinned out{numbers}: "
-    "Tocsin cannot watch what it does not see.",
-    Verdict.MUTED: "There is a {what}: incidents that it names are not told for a while.",
-    Verdict.FLOOD: "{what} knows of more problems than people can read{numbers}: the rest is in this digest only.",
-}
-
-_WORDS = {
-    Change.OPENED: "FIRING",
-    Change.UPDATED: "UPDATE",
-    Change.ACTED: "UPDATE",
-    Change.ACKNOWLEDGED: "ACKNOWLEDGED",
-    Change.REOPENED: "FIRING AGAIN",
-    Change.REMINDED: "STILL FIRING",
-    Change.RESOLVED: "RESOLVED",
-}
-
-# What to do next, in one sentence; the runbook has the rest.
-_NEXT = {
-    Verdict.LABEL_FLIP: "See whether the last good version serves again; stop retraining until the labels are clean.",
-    Verdict.BACKDOOR: "See whether the last good version serves again, block the source, and search the training data.",
-    Verdict.CLEAN_LABEL: "See whether the last good version serves again, and look at the training examples nearby.",
-    Verdict.LABEL_TAMPERING: "Keep these labels out of the next training, and look at fifty of them by eye.",
-    Verdict.SLOW_POISONING: "Go back to a version from before the onset, and revoke all that came since.",
-    Verdict.DATA_FAULT: "Look at the last change of whatever produces these inputs, and repair it.",
-    Verdict.COVARIATE_DRIFT: "Find out whether the change is legitimate; if it lasts, make a new baseline.",
-    Verdict.PRIOR_SHIFT: "Find out whether the world has changed; if it lasts, make a new baseline.",
-    Verdict.PERFORMANCE: "Treat it as a quality problem: look at the features, the labels and the age of the model.",
-    Verdict.SILENCE: "Look at the producer, the topic, and whether Tocsin lags.",
-    Verdict.MUTED: "Make sure that you know of it; `tocsin silence expire` ends it.",
-    Verdict.FLOOD: "Look at the list of open incidents, and for what they have in common.",
-}
-
-# The family of evidence whose numbers belong into the sentence; elsewhere simply the strongest.
-_FAMILY = {
-    Verdict.LABEL_FLIP: "performance",
-    Verdict.LABEL_TAMPERING: "performance",
-    Verdict.SLOW_POISONING: "performance",
-    Verdict.PERFORMANCE: "performance",
-    Verdict.DATA_FAULT: "features",
-    Verdict.COVARIATE_DRIFT: "features",
-    Verdict.PRIOR_SHIFT: "predictions",
-}
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -131,11 +72,11 @@ def notice(transition: Transition, words: Words) -> Notice:
         headline=f"This has ended. It was: {sentence}" if resolved else sentence,
         since=_since(incident.onset),
         status=_status(incident),
-        who=_who(incident.attribution),
+        who=_who(incident),
         evidence=_evidence(incident.evidence),
         sure=_sure(incident.evidence),
         action=clean(incident.action, _MAX_ACTION) if incident.action else "Tocsin has taken no action.",
-        next="Nothing, if what caused it is known and repaired." if resolved else _NEXT[incident.verdict],
+        next=_next(incident),
         environment="" if words.environment is None else _name(words.environment),
         links=_links(incident, words),
     )
@@ -169,9 +110,10 @@ def _name(text: str) -> str:
 
 def _title(transition: Transition) -> str:
     incident = transition.incident
-    word = _WORDS[transition.change]
+    word = CHANGES[transition.change]
     verdict = incident.verdict.value.replace("_", " ")
-    return f"{word} {incident.severity}: {verdict}, {_what(incident)}"
+    test = "TEST, " if incident.problem is Problem.TEST else ""
+    return f"{test}{word} {incident.severity}: {verdict}, {_what(incident)}"
 
 
 def _what(incident: Incident) -> str:
@@ -182,8 +124,10 @@ def _what(incident: Incident) -> str:
 def _sentence(incident: Incident) -> str:
     who = incident.attribution
     true, given = _quoted(who.class_from), _quoted(who.class_to)
+    if incident.problem is Problem.TEST:
+        return "This is a test: somebody wants to see that messages arrive here. Nothing is wrong."
     # Values are put in as they are: braces in them are not read again.
-    return _SENTENCES[incident.verdict].format(
+    return SENTENCES[incident.verdict].format(
         what=_what(incident),
         true=true or "one class",
         given=given or "another",
@@ -214,7 +158,7 @@ def _strongest(evidence: tuple[Evidence, ...]) -> list[Evidence]:
 
 def _numbers(incident: Incident) -> str:
     """The strongest stream of the family that the verdict is about, or of all."""
-    about = [e for e in incident.evidence if e.family == _FAMILY.get(incident.verdict)]
+    about = [e for e in incident.evidence if e.family == FAMILIES.get(incident.verdict)]
     strongest = _strongest(tuple(about) or incident.evidence)
     return f" ({_compared(strongest[0])})" if strongest else ""
 
@@ -237,6 +181,13 @@ def _sure(evidence: tuple[Evidence, ...]) -> str:
     # An e-detector's statistic is a bet against chance that pays this many times the stake.
     odds = f"about 10^{strongest / math.log(10):.1f} to 1 against chance" if math.isfinite(strongest) else "no number"
     return f"{odds}, from {families} {'kind' if families == 1 else 'kinds'} of evidence"
+
+
+def _next(incident: Incident) -> str:
+    if incident.problem is Problem.TEST:
+        return "Nothing."
+    over = incident.status is Status.RESOLVED
+    return "Nothing, if what caused it is known and repaired." if over else NEXT[incident.verdict]
 
 
 def _links(incident: Incident, words: Words) -> tuple[tuple[str, str], ...]:
@@ -273,13 +224,15 @@ def _duration(seconds: float) -> str:
     return f"{total // 86_400} d {total % 86_400 // 3600} h"
 
 
-def _who(who: Attribution) -> tuple[tuple[str, str], ...]:
+def _who(incident: Incident) -> tuple[tuple[str, str], ...]:
+    who = incident.attribution
     facts = (
         ("Source", None if who.source is None else _name(who.source)),
         ("Labeler", None if who.labeler is None else _name(who.labeler)),
         ("Features", _features(who.features)),
         ("Classes", _classes(_quoted(who.class_from), _quoted(who.class_to))),
         ("Version", None if who.version is None else _name(who.version)),
+        ("Same cause", _features(incident.related)),
     )
     return tuple((label, value) for label, value in facts if value)
 

@@ -25,6 +25,17 @@ class Message(msgspec.Struct, frozen=True):
         return f"{self.transition.id}-{self.receiver}"
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message that its receiver has refused for good, or that has no receiver any more."""
+
+    message: Message
+    died_at: float
+    """Epoch seconds of the wall clock."""
+    error: str
+    overtaken: bool
+    """A later step of the incident has been delivered: to send this one now would tell what is no longer true."""
+
+
 class Outbox(Protocol):
     """Messages leave it only when delivered, or dead after a permanent failure; they survive a crash."""
 

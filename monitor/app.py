@@ -14,8 +14,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from alerting.config import build as build_receivers
-from alerting.config import messages
+from alerting.config import messages, supplies
 from alerting.delivery import Delivery
+from alerting.heartbeat import beat
 from alerting.incident import Incident
 from alerting.policy import Attempt, Policy
 from monitor import logs
@@ -35,7 +36,7 @@ from monitor.quarantine import QuarantineError
 from monitor.reader import Reader, open_source
 from monitor.registry import ModelRegistry, RegistryError
 from monitor.rollback import consider
-from monitor.server import Heartbeat, Server, ServerError
+from monitor.server import Heartbeat, Probe, Server, ServerError, wrong
 from monitor.source import EventSource, SourceError
 from monitor.store import Store, StoreError
 from monitor.supervisor import Supervisor
@@ -143,13 +144,26 @@ def serve(
             jobs.append(Job("rollback", 1.0, acting.run_once))
         access = Access(config.server.access)
         asked = Sources(store, store.actions, supervisor.watches, models)
+        health: dict[str, Probe] = {
+            "loop": turned,
+            "delivery": lambda: None if delivery.alive else "the delivery thread has ended",
+        }
+        if (heartbeat := config.alerting.heartbeat) is not None:
+            given = supplies(config.alerting)
+            jobs.append(
+                Job(
+                    "heartbeat",
+                    heartbeat.every,
+                    lambda: beat(heartbeat, given, config.alerting.timeout, wrong(health).values()),
+                )
+            )
         server = Server(
             config.server.host,
             config.server.port,
             registry=registry,
             endpoints=table(asked, is_open=access.is_open),
             access=access,
-            health={"loop": turned, "delivery": lambda: None if delivery.alive else "the delivery thread has ended"},
+            health=health,
             readiness={"reading": supervisor.unready},
         )
         delivery.start()

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitor import desk_commands, rollback_commands
+from monitor import desk_commands, message_commands, rollback_commands
 from monitor.baseline import Baseline, BaselineError, describe, load, save
 from monitor.file_source import FileSource
 from monitor.replay import ReplayConfig, learn, replay, text_line
@@ -36,6 +36,10 @@ app.add_typer(baseline_app, name="baseline")
 app.add_typer(rollback_commands.rollback_app, name="rollback")
 app.add_typer(desk_commands.incidents_app, name="incidents")
 app.add_typer(desk_commands.silence_app, name="silence")
+app.add_typer(message_commands.messages_app, name="messages", help="Dead messages: list, resend or discard them.")
+app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --config tocsin.yaml")(
+    message_commands.notify_test
+)
 
 
 Logs = Annotated[list[Path], typer.Argument(help="Event logs, .jsonl or .jsonl.gz, in the order to read them.")]

@@ -1,10 +1,10 @@
 """The outbox in the store: messages that are to be sent, and what became of them."""
 
 import msgspec
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import Delete, Update, and_, delete, exists, func, or_, select, update
 
 from alerting.incident import Status, Transition
-from alerting.outbox import Message
+from alerting.outbox import DeadLetter, Message
 from monitor.database import Database
 from monitor.fence import Holding
 from monitor.tables import INCIDENTS, MESSAGES
@@ -91,6 +91,43 @@ class OutboxTable:
         """When the oldest message that is still to be delivered was written, epoch seconds, by receiver."""
         waiting = select(MESSAGES.c.receiver, func.min(MESSAGES.c.created_at)).where(MESSAGES.c.state == "pending")
         return {row[0]: row[1] for row in self._database.read(waiting.group_by(MESSAGES.c.receiver))}
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Every dead message, oldest first."""
+        message, later = MESSAGES.c, MESSAGES.alias("later").c
+        overtaken = exists().where(
+            later.state == "delivered",
+            later.receiver == message.receiver,
+            later.incident == message.incident,
+            later.number > message.number,
+        )
+        columns = message.id, message.receiver, message.document, message.created_at, message.attempts
+        query = (
+            select(*columns, message.finished_at, message.error, overtaken)
+            .where(message.state == "dead")
+            .order_by(message.created_at, message.incident, message.number, message.receiver)
+        )
+        return [
+            DeadLetter(
+                Message(receiver, self._database.decoded("message", name, document, Transition), created_at, attempts),
+                *rest,
+            )
+            for name, receiver, document, created_at, attempts, *rest in self._database.read(query)
+        ]
+
+    def resend(self, identity: str) -> bool:
+        """Make a dead message due again, as if it were new; False if there is no such dead message."""
+        anew = {"state": "pending", "due_at": 0.0, "finished_at": None, "attempts": 0, "error": ""}
+        return self._change_dead(update(MESSAGES).values(anew), identity)
+
+    def discard(self, identity: str) -> bool:
+        """Forget a dead message; False if there is no such dead message."""
+        return self._change_dead(delete(MESSAGES), identity)
+
+    def _change_dead(self, change: Update | Delete, identity: str) -> bool:
+        with self._database.writing() as connection:
+            dead = change.where(MESSAGES.c.id == identity, MESSAGES.c.state == "dead")
+            return connection.execute(dead).rowcount > 0
 
     def prune(self, before: float) -> int:
         """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went.

@@ -155,6 +155,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def wrong(probes: Mapping[str, Probe]) -> dict[str, str]:
+    """What is wrong now, by the name of the probe that says so."""
+    return {name: sentence for name, probe in probes.items() if (sentence := probe()) is not None}
+
+
 def _probed(probes: Mapping[str, Probe]) -> Response:
-    wrong = {name: sentence for name, probe in probes.items() if (sentence := probe()) is not None}
-    return answer({"ok": not wrong, "wrong": wrong}, status=503 if wrong else 200)
+    found = wrong(probes)
+    return answer({"ok": not found, "wrong": found}, status=503 if found else 200)

@@ -337,7 +337,11 @@ def test_the_example_loads_with_everything_in_it_and_shows_the_true_defaults(rea
     text = re.sub(r"^(\s*)#(?=[^\s#]|  )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     environ = dict.fromkeys(["KAFKA_PASSWORD", "SOC_WEBHOOK_SECRET", "MLFLOW_TOKEN"], CANARY)
     environ |= {"PAGERDUTY_ROUTING_KEY": "0" * 32, "SLACK_BOT_TOKEN": "xoxb-c4n4ry"}
-    environ |= {"SMTP_PASSWORD": CANARY, "TELEGRAM_URL": "tgram://123456789:abcdefg_hijklmnop/12315544/"}
+    environ |= {
+        "SMTP_PASSWORD": CANARY,
+        "HEARTBEAT_URL": "https://hc.example.com/x",
+        "TELEGRAM_URL": "tgram://123456789:abcdefg_hijklmnop/12315544/",
+    }
     config = read(text, environ | {"SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x"})
     default = load(EXAMPLE, {})
     assert yaml.safe_load(text).keys() == Config.model_fields.keys()
