@@ -83,6 +83,8 @@ class Batch:
 
     def until(self, index: int) -> "Batch":
         """The rows up to and including `index`."""
+        if self.index.size and self.index[-1] <= index:
+            return self
         return self.rows(slice(int(np.searchsorted(self.index, index, side="right"))))
 
     def after(self, index: int) -> "Batch":
@@ -210,7 +212,8 @@ class Family:
         for rank, key in enumerate(rounds.keys):
             if key in self._divisors:
                 path[rounds.places(rank)] /= self._divisors[key]
-        before = np.stack([self.statistic.get(key, self._first) for key in rounds.keys])
+        before = np.concatenate([self.statistic.get(key, self._first) for key in rounds.keys])
+        before = before.reshape(len(rounds.keys), self.streams, self.bets)
         multiply, add = np.multiply, np.add
         with np.errstate(over="ignore"):
             for slab in rounds.slabs(path):

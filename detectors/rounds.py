@@ -29,20 +29,22 @@ class Rounds:
     @classmethod
     def of(cls, keys: Codes) -> "Rounds":
         """The rounds of events, one or more, that feed these keys (shape (n,))."""
-        grouped = np.argsort(keys, kind="stable")
+        places = np.arange(keys.size)
+        if not (keys != keys[0]).any():
+            return cls([int(keys[0])], [keys.size], places, places)
+        grouped = keys.argsort(kind="stable")
         ordered = keys[grouped]
-        firsts = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
-        if firsts.size == 1:
-            return cls([int(keys[0])], [keys.size], grouped, grouped)
-        counts = np.diff(firsts, append=keys.size)
-        busiest = np.argsort(-counts, kind="stable")
+        edges = (ordered[1:] != ordered[:-1]).nonzero()[0] + 1
+        firsts, ends = np.concatenate([places[:1], edges]), np.concatenate([edges, [keys.size]])
+        counts = ends - firsts
+        busiest = (-counts).argsort(kind="stable")
         ranks = np.empty_like(busiest)
-        ranks[busiest] = np.arange(busiest.size)
-        turns = np.arange(keys.size) - np.repeat(firsts, counts)
+        ranks[busiest] = places[: busiest.size]
+        turns = places - firsts.repeat(counts)
         widths = np.bincount(turns)
-        starts = np.cumsum(widths) - widths
+        starts = widths.cumsum() - widths
         rows = np.empty_like(grouped)
-        rows[starts[turns] + np.repeat(ranks, counts)] = grouped
+        rows[starts[turns] + ranks.repeat(counts)] = grouped
         return cls(ordered[firsts[busiest]].tolist(), counts[busiest].tolist(), starts, rows)
 
     def places(self, rank: int) -> Codes:

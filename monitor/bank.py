@@ -110,7 +110,7 @@ class Bank:
                 if changes:
                     alarm = any(change.turn is Turn.ALARM for change in changes if change.index == stop)
                     yield Moment(stop, self._moment_ts(stop, features, labels), alarm)
-                batches = {name: batch.after(stop) for name, batch in batches.items()}
+                batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
 
     def alarming(self) -> list[tuple[Place, Excursion]]:
         """Every stream that has reached the budget and has not recovered."""
@@ -162,8 +162,10 @@ class Bank:
 
     def _block_ends(self, indexes: Ints) -> list[int]:
         """Where to pause: blocks alike in size, none larger than the processor's cache can take."""
-        parts = np.array_split(np.sort(indexes), max(math.ceil(indexes.size / self._block), 1))
-        return [int(part[-1]) for part in parts if part.size]
+        if indexes.size <= self._block:
+            return [int(indexes.max())] if indexes.size else []
+        parts = np.array_split(np.sort(indexes), math.ceil(indexes.size / self._block))
+        return [int(part[-1]) for part in parts]
 
     def _run(self, batches: Mapping[str, Batch], end: int) -> dict[str, Step]:
         """What the events up to index `end` would do to each family."""
@@ -201,11 +203,13 @@ class Bank:
         return Family(tables, WEIGHTS[name] * weights, self.budget, divisors=divisors)
 
     def _batches(self, features: FeatureColumns, labels: LabelColumns) -> dict[str, Batch]:
-        nobody = np.zeros(features.index.size, dtype=np.intp)
-        batches = {
-            "features": Batch(features.index, features.ts, nobody, features.codes),
-            "features/source": Batch(features.index, features.ts, features.sources, features.codes),
-        }
+        batches = {}
+        if features.index.size:
+            nobody = np.zeros(features.index.size, dtype=np.intp)
+            for name, keys in (("", nobody), ("/source", features.sources)):
+                batches[f"features{name}"] = Batch(features.index, features.ts, keys, features.codes)
+        if not labels.index.size:
+            return batches
         outcomes = labels.outcomes[:, np.newaxis]
         for name, slots in (("", 0), ("/source", labels.sources), ("/labeler", labels.labelers)):
             keys = np.asarray(slots * self.label_kinds + labels.labels, dtype=np.intp)

@@ -68,6 +68,17 @@ class _Taken:
     """Rows of events that carry features which the reference did not have."""
 
 
+_NO_LABELS = LabelColumns(
+    index=np.zeros(0, np.int64),
+    ts=np.zeros(0),
+    predicted_at=np.zeros(0),
+    labels=np.zeros(0, np.intp),
+    outcomes=np.zeros(0, np.intp),
+    sources=np.zeros(0, np.intp),
+    labelers=np.zeros(0, np.intp),
+)
+
+
 class Columns:
     """Turns events of one model into codes."""
 
@@ -148,6 +159,8 @@ class Columns:
 
     def labels(self, rows: Sequence[tuple[int, Joined]]) -> LabelColumns:
         """Encode (index, joined label) rows."""
+        if not rows:
+            return _NO_LABELS
         joins = [join for _, join in rows]
         count = len(rows)
         if self._residual is not None:

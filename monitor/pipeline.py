@@ -15,7 +15,7 @@ from monitor.watch import Watch
 
 MAX_SKEW = 3600.0
 """Seconds an event may be ahead of its record's own timestamp; further ahead it would end every wait for labels."""
-WORTH = 20
+WORTH = 50
 """Events of a model, on average, from which on working through them costs little more than the events themselves."""
 
 _PARTITION, _OFFSET = attrgetter("partition"), attrgetter("offset")

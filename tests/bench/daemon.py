@@ -1,7 +1,7 @@
 """The daemon's own parts, put together without the network: what a turn of its loop costs is what it costs in use."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -22,8 +22,9 @@ from monitor.pipeline import Pipeline
 from monitor.quarantine import FileQuarantine, InvalidRatio, QuarantineConfig
 from monitor.shard import Shard, undivided
 from monitor.silence import Silence
-from monitor.source import EventSource
+from monitor.source import EventSource, Partition, Record
 from monitor.store import Claim, Store
+from monitor.tables import WHOLE
 from monitor.watch import Until, Watch
 
 DETECTION, JOIN, QUARANTINE = DetectionConfig(), JoinConfig(), QuarantineConfig()
@@ -45,7 +46,7 @@ class Daemon:
             metrics.reading,
             time.time,
         )
-        self._gate = gate
+        self._gate, self._source = gate, source
         self._watches = watches(baselines)
         self.loop = Loop(
             source,
@@ -56,6 +57,7 @@ class Daemon:
             Reactions(lambda _transitions, _now: [], lambda _incident, _now: None, lambda: None),
             Observer(metrics),
         )
+        self.loop._positions([Partition("bench", 0)])  # as a source does that is started with this loop
 
     def _shard(self, name: str, claim: Claim) -> Shard:
         join = Join(JOIN.label_ttl, JOIN.max_pending)
@@ -63,6 +65,20 @@ class Daemon:
         return Shard(
             name, claim, pipeline, Desk(pipeline.incidents, DeskConfig()), Silence(DETECTION.silence_after, time.time)
         )
+
+    def work(self, records: Sequence[Record]) -> None:
+        """Work through records as a turn of the loop does, without polling them."""
+        self.loop.shards[WHOLE].work(records, self._gate, self._source)
+
+    def catch_up(self) -> None:
+        """Finish what waits, and take the changes of the join, as a commit does."""
+        self.loop.shards[WHOLE].catch_up()
+        self.pipeline.join.take_changes()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The path of everything."""
+        return self.loop.shards[WHOLE].pipeline
 
     @property
     def read(self) -> int:
