@@ -1,5 +1,6 @@
 """The demo's Kafka: an embedded broker that speaks the protocol, and the writer of events for those who emit them."""
 
+import contextlib
 import importlib.util
 import logging
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from monitor.demo.parts import PartError
 from monitor.events import Label, Prediction
@@ -30,14 +31,15 @@ def command(port: int) -> list[str]:
 
 
 def create_topic(address: str, topic: str) -> None:
-    """Create a topic with one partition on the broker at `host:port`.
+    """Create a topic with one partition on the broker at `host:port`, unless it is there.
 
     As everything here that connects, call it from any thread but the main one of an interactive program: the client
     library connects on the caller's thread, and there it loses Ctrl-C or hangs on it.
     """
     admin = KafkaAdminClient(bootstrap_servers=address)
     try:
-        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
+        with contextlib.suppress(TopicAlreadyExistsError):
+            admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
     finally:
         admin.close()
 

@@ -56,8 +56,10 @@ class Registry:
         self._model = model
 
     def create(self) -> None:
-        """Create the model; it has no versions yet."""
-        self._post("registered-models/create", {"name": self._model})
+        """Create the model, unless it is there."""
+        answer = self._client.post(f"{self._url}/api/2.0/mlflow/registered-models/create", json={"name": self._model})
+        if answer.status_code != httpx.codes.BAD_REQUEST or answer.json()["error_code"] != "RESOURCE_ALREADY_EXISTS":
+            answer.raise_for_status()
 
     def register(self, artefact: bytes, filename: str, measured: dict[str, float]) -> str:
         """Upload an artefact, register it as the next version with its digest, and return the version's number.
