@@ -6,6 +6,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from monitor.action import ACTED_STATES, OPEN_STATES, Action
+from monitor.audit import of_action
+from monitor.audit_table import append
 from monitor.database import Database
 from monitor.fence import FencedError, Holding, check
 from monitor.tables import ACTIONS
@@ -33,8 +35,11 @@ class ActionTable:
         with self._database.writing() as connection:
             this, row = ACTIONS.c.incident == action.incident, action_row(action)
             self._fence(connection, this)
+            stored = connection.execute(select(ACTIONS.c.document).where(this)).scalar()
+            before = None if stored is None else self._decoded(action.incident, stored)
             if connection.execute(update(ACTIONS).where(this).values(row)).rowcount == 0:
                 connection.execute(insert(ACTIONS).values(row))
+            append(self._database, connection, of_action(before, action))
 
     def advance(self, before: Action, after: Action) -> bool:
         """Replace `before` by `after`, the same incident's; False, and nothing done, if it is not `before` any more.
@@ -45,7 +50,10 @@ class ActionTable:
         unchanged = ACTIONS.c.document == action_row(before)["document"]
         with suppress(FencedError), self._database.writing() as connection:
             self._fence(connection, this)
-            return connection.execute(update(ACTIONS).where(this, unchanged).values(action_row(after))).rowcount == 1
+            replaced = update(ACTIONS).where(this, unchanged).values(action_row(after))
+            if connection.execute(replaced).rowcount == 1:
+                append(self._database, connection, of_action(before, after))
+                return True
         return False
 
     def moved_since(self, moment: float) -> list[Action]:
@@ -63,7 +71,10 @@ class ActionTable:
     def _where(self, *conditions: ColumnElement[bool]) -> list[Action]:
         query = select(ACTIONS.c.incident, ACTIONS.c.document).where(*conditions)
         rows = self._database.read(query.order_by(ACTIONS.c.requested_at, ACTIONS.c.incident))
-        return [self._database.decoded("action of incident", name, document, Action) for name, document in rows]
+        return [self._decoded(name, document) for name, document in rows]
+
+    def _decoded(self, incident: str, document: bytes) -> Action:
+        return self._database.decoded("action of incident", incident, document, Action)
 
 
 def action_row(action: Action) -> dict[str, object]:

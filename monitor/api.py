@@ -9,6 +9,7 @@ import msgspec
 from alerting.incident import Incident
 from monitor.access import Principal, Role
 from monitor.action import Action, ActionState
+from monitor.audit import Act, Entry
 from monitor.baseline import describe
 from monitor.endpoint import Call, Endpoint, ProblemError
 from monitor.openapi import document
@@ -49,11 +50,19 @@ class ActionTable(Protocol):
         """Every action, oldest first."""
 
 
+class AuditLog(Protocol):
+    """Where the audit log is read; the store."""
+
+    def entries(self, *, before: int | None = None, limit: int) -> Sequence[Entry]:
+        """The newest entries first; `before` this number."""
+
+
 class Sources(msgspec.Struct, frozen=True):
     """What the API reads from."""
 
     incidents: IncidentLog
     actions: ActionTable
+    audit: AuditLog
     watches: Callable[[], Collection[Watch]]
     """The models that this replica watches now; of a watch only what is replaced as a whole may be read."""
     registry: ModelRegistry | None
@@ -124,6 +133,21 @@ class Actions(msgspec.Struct, frozen=True):
     next: str | None
 
 
+class Audited(msgspec.Struct, frozen=True):
+    """One entry of the audit log."""
+
+    number: int
+    digest: str
+    act: Act
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """A page of the audit log, the newest entry first."""
+
+    entries: list[Audited]
+    next: int | None
+
+
 class IncidentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which incidents."""
 
@@ -140,6 +164,13 @@ class ActionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: ActionState | None = None
     limit: Limit = 100
     after: After | None = None
+
+
+class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries."""
+
+    limit: Limit = 100
+    after: Annotated[int, msgspec.Meta(ge=1, description="Go on after the page that had this as `next`.")] | None = None
 
 
 def table(sources: Sources, *, is_open: bool) -> list[Endpoint]:
@@ -162,6 +193,7 @@ def table(sources: Sources, *, is_open: bool) -> list[Endpoint]:
         Endpoint("GET", "/actions", see, "Rollbacks that incidents asked for.", Actions, ask.actions, ActionQuery),
         Endpoint("GET", "/actions/{incident}", see, "The rollback that one incident asked for.", Action, ask.action),
     ]
+    endpoints.append(Endpoint("GET", "/audit", Role.ADMIN, "What was done, and by whom.", Audit, ask.audit, AuditQuery))
     made = document(endpoints, is_open=is_open)
     about = Endpoint("GET", "/openapi.json", see, "This document.", dict[str, Any], lambda _call: made)
     return [*endpoints, about]
@@ -247,6 +279,14 @@ class _Answers:
             if action.incident == call.path["incident"] and call.principal.sees(action.model):
                 return action
         raise ProblemError(NOT_FOUND, "no rollback was asked for by such an incident")
+
+    def audit(self, call: Call) -> Audit:
+        if call.principal.models is not None:
+            raise ProblemError(HTTPStatus.FORBIDDEN, "the audit log is about all models, and this token is not")
+        query: AuditQuery = call.query
+        found = self._from.audit.entries(before=query.after, limit=query.limit + 1)
+        page = [Audited(entry.number, entry.digest, entry.act) for entry in found[: query.limit]]
+        return Audit(page, page[-1].number if len(found) > query.limit else None)
 
     def _watch(self, call: Call) -> Watch:
         for watch in self._from.watches():

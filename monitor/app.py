@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
 from alerting.config import build as build_receivers
@@ -23,6 +24,7 @@ from monitor import logs
 from monitor.access import Access
 from monitor.action import Action
 from monitor.api import Sources, table
+from monitor.audit import read_key
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
@@ -137,13 +139,16 @@ def serve(
             Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
             Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
         ]
+        if config.audit.signing_key is not None:
+            key = read_key(config.audit.signing_key.reveal())
+            jobs.append(Job("audit", 60.0, lambda: _sign(store, key)))
         models = _open_registry(config)
         if models is not None:
             stack.callback(models.close)
             acting = executor(config, models, store, lambda action: _count_action(action, metrics))
             jobs.append(Job("rollback", 1.0, acting.run_once))
         access = Access(config.server.access)
-        asked = Sources(store, store.actions, supervisor.watches, models)
+        asked = Sources(store, store.actions, store.audit, supervisor.watches, models)
         health: dict[str, Probe] = {
             "loop": turned,
             "delivery": lambda: None if delivery.alive else "the delivery thread has ended",
@@ -231,6 +236,13 @@ def _count_job(metrics: Metrics, name: str, well: bool) -> None:
         metrics.running.job_done.at(name).set_to_current_time()
     else:
         metrics.running.job_failed.at(name).inc()
+
+
+def _sign(store: Store, key: Ed25519PrivateKey) -> None:
+    """Sign the end of the audit log, and log it: a log that is kept elsewhere shows if the end is cut off later."""
+    head = store.audit.sign(key, time.time())
+    if head is not None:
+        _log.info("audit head", head=str(head))
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

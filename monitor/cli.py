@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitor import desk_commands, message_commands, rollback_commands
+from monitor import audit_commands, desk_commands, message_commands, rollback_commands
 from monitor.baseline import Baseline, BaselineError, describe, load, save
 from monitor.file_source import FileSource
 from monitor.replay import ReplayConfig, learn, replay, text_line
@@ -40,6 +40,7 @@ app.add_typer(message_commands.messages_app, name="messages", help="Dead message
 app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --config tocsin.yaml")(
     message_commands.notify_test
 )
+app.add_typer(audit_commands.app, name="audit")
 
 
 Logs = Annotated[list[Path], typer.Argument(help="Event logs, .jsonl or .jsonl.gz, in the order to read them.")]

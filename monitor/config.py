@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, FilePath, SecretStr, ValidationError, fie
 from alerting.config import AlertingConfig
 from alerting.section import Secret, Section
 from monitor.access import AccessConfig
+from monitor.audit import AuditError, read_key
 from monitor.companions import CompanionConfig
 from monitor.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.config_words import did_you_mean, explain
@@ -121,6 +122,23 @@ class ServerConfig(Section):
     """Who may use the API."""
 
 
+class AuditConfig(Section):
+    """What was done, and by whom, is always written down; this is about who can vouch for it."""
+
+    signing_key: Secret | None = None
+    """An Ed25519 private key in PEM, without a password. With it the end of the log is signed once a minute."""
+
+    @field_validator("signing_key")
+    @classmethod
+    def _is_a_key(cls, key: Secret | None) -> Secret | None:
+        if key is not None:
+            try:
+                read_key(key.reveal())
+            except AuditError as error:
+                raise ValueError(str(error)) from None
+        return key
+
+
 class LogConfig(Section):
     """How much is logged, and for whom."""
 
@@ -143,6 +161,7 @@ class Config(Section):
     rollback: RollbackConfig = RollbackConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
+    audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
 
 

@@ -7,6 +7,8 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from alerting.decision import Decision
 from alerting.mutes import Silence
+from monitor.audit import Act
+from monitor.audit_table import append
 from monitor.database import Database
 from monitor.tables import DECISIONS, SILENCES
 
@@ -28,6 +30,7 @@ class DeskTable:
         row = {"id": silence.id, "ends_at": silence.ends_at, "document": msgspec.msgpack.encode(silence)}
         with self._database.writing() as connection:
             self._database.put(connection, SILENCES, [row])
+            append(self._database, connection, [_of_silence(silence)])
 
     def decisions(self) -> list[Decision]:
         """What has been decided and not taken up, the oldest first."""
@@ -45,6 +48,8 @@ class DeskTable:
         }
         with self._database.writing() as connection:
             self._database.put(connection, DECISIONS, [row], replace=False)
+            asked = Act(decision.decided_at, decision.by, f"incident.{decision.verb}", decision.incident)
+            append(self._database, connection, [asked])
 
 
 def settle(connection: Connection, decisions: Collection[str]) -> None:
@@ -52,3 +57,13 @@ def settle(connection: Connection, decisions: Collection[str]) -> None:
     if decisions:
         gone = delete(DECISIONS).where(DECISIONS.c.id == bindparam("gone"))
         connection.execute(gone, [{"gone": name} for name in decisions])
+
+
+def _of_silence(silence: Silence) -> Act:
+    if silence.expired_by is not None:
+        return Act(silence.ends_at, silence.expired_by, "silence.ended", silence.id, detail=_words(silence))
+    return Act(silence.starts_at, silence.author, "silence.set", silence.id, detail=_words(silence))
+
+
+def _words(silence: Silence) -> str:
+    return f"{', '.join(map(str, silence.matchers))}: {silence.comment}"

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from alerting.incident import Incident, Transition
 from alerting.outbox import Message
 from monitor.action import Action
+from monitor.audit import of_transition
 from monitor.gate import Gate
 from monitor.observer import Observer
 from monitor.shard import Shard, ShardOf, Taken
@@ -158,7 +159,9 @@ class Loop:
     def _with_reactions(self, taken: Taken, now: float) -> Commit:
         asked = (self._reactions.rollback(incident, now) for incident in taken.commit.incidents)
         actions = [action for action in asked if action is not None]
-        return replace(taken.commit, messages=self._reactions.messages(taken.told, now), actions=actions)
+        acts = [of_transition(step, now) for step in taken.steps]
+        told = self._reactions.messages(taken.told, now)
+        return replace(taken.commit, messages=told, actions=actions, acts=acts)
 
     def _hear_of_decisions(self) -> None:
         decisions = self._store.desk.decisions()

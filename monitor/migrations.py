@@ -11,6 +11,9 @@ from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, tex
 from monitor.database import Database, StoreError
 from monitor.tables import (
     ACTIONS,
+    AUDIT,
+    AUDIT_END,
+    AUDIT_HEADS,
     DECISIONS,
     INCIDENTS,
     MARKS,
@@ -51,7 +54,15 @@ def _keep_receipts(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE messages ADD COLUMN receipt VARCHAR"))
 
 
-STEPS: tuple[Step, ...] = (_divide, _keep_receipts, add(SILENCES), add(DECISIONS), add(STOPS), add(MARKS))
+STEPS: tuple[Step, ...] = (
+    _divide,
+    _keep_receipts,
+    add(SILENCES),
+    add(DECISIONS),
+    add(STOPS),
+    add(MARKS),
+    *map(add, (AUDIT, AUDIT_END, AUDIT_HEADS)),
+)
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 
 

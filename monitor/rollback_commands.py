@@ -117,7 +117,7 @@ def rollback_resume(model: ModelArgument, config: ConfigOption) -> None:
     from monitor import app as daemon  # noqa: PLC0415 - see `rollback_status`
 
     with config_errors(Output.TEXT), daemon.stored(config) as (_, store):
-        if not store.stops.lift(model):
+        if not store.stops.lift(model, time.time()):
             fail(f"nothing has stopped rollbacks of {clean(model, 80)}")
         typer.echo("resumed")
 

@@ -3,6 +3,8 @@
 import msgspec
 from sqlalchemy import delete, select
 
+from monitor.audit import PERSON, Act
+from monitor.audit_table import append
 from monitor.database import Database
 from monitor.tables import STOPS
 
@@ -46,8 +48,14 @@ class StopTable:
         with self._database.writing() as connection:
             row = {"model": stop.model, "document": msgspec.msgpack.encode(stop)}
             self._database.put(connection, STOPS, [row])
+            append(
+                self._database, connection, [Act(stop.at, stop.by, "rollbacks.stopped", stop.model, detail=stop.why)]
+            )
 
-    def lift(self, model: str) -> bool:
-        """Take a stop away; False if there was none."""
+    def lift(self, model: str, now: float) -> bool:
+        """Take a stop away, at `now` (epoch seconds); False if there was none."""
         with self._database.writing() as connection:
-            return connection.execute(delete(STOPS).where(STOPS.c.model == model)).rowcount > 0
+            found = connection.execute(delete(STOPS).where(STOPS.c.model == model)).rowcount > 0
+            if found:
+                append(self._database, connection, [Act(now, PERSON, "rollbacks.resumed", model)])
+            return found

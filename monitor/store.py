@@ -18,6 +18,8 @@ from alerting.incident import Incident, Status
 from alerting.outbox import Message
 from monitor.action import Action
 from monitor.action_table import ActionTable, action_row
+from monitor.audit import TOCSIN, Act, of_action
+from monitor.audit_table import AuditTable, append
 from monitor.database import Database, StoreError
 from monitor.desk_table import DeskTable, settle
 from monitor.fence import FencedError, Holding, check, read_epochs, take
@@ -54,6 +56,8 @@ class Commit(msgspec.Struct, frozen=True):
     """Inserted; an incident that has an action keeps it."""
     settled: Collection[str] = ()
     """Ids of decisions that have been taken up."""
+    acts: Sequence[Act] = ()
+    """For the audit log; actions and shards that were claimed get there without being told here."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -75,6 +79,7 @@ class Store:
         actions: the rollbacks.
         stops: what stops them.
         desk: silences, and what people have decided.
+        audit: what was done, by whom; every write that changes anything for people appends to it by itself.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -94,6 +99,7 @@ class Store:
         self.actions = ActionTable(self._database, self._holding)
         self.stops = StopTable(self._database)
         self.desk = DeskTable(self._database)
+        self.audit = AuditTable(self._database)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -115,6 +121,8 @@ class Store:
             epoch = take(self._database, connection, shard, owner, now)
             offsets = connection.execute(select(OFFSETS).where(OFFSETS.c.shard == shard)).all()
             states = connection.execute(select(STATES).where(STATES.c.shard == shard)).all()
+            claimed = Act(now, TOCSIN, "shard.claimed", shard, detail=f"by {owner}, epoch {epoch}")
+            append(self._database, connection, [claimed])
             live = INCIDENTS.c.shard == shard, INCIDENTS.c.status != Status.RESOLVED.value
             found = connection.execute(select(INCIDENTS.c.id, INCIDENTS.c.document).where(*live)).all()
         return Claim(
@@ -140,17 +148,21 @@ class Store:
         """
         with self._database.writing() as connection:
             # In one order everywhere, so that two replicas never wait for each other.
-            for commit in sorted(commits, key=lambda commit: commit.shard):
+            in_order = sorted(commits, key=lambda commit: commit.shard)
+            acts: list[Act] = []
+            for commit in in_order:
                 check(self._database, connection, commit.shard, commit.epoch)
-                self._write(connection, commit)
+                acts += self._write(connection, commit)
+            append(self._database, connection, acts)
 
-    def _write(self, connection: Connection, commit: Commit) -> None:
+    def _write(self, connection: Connection, commit: Commit) -> list[Act]:
+        actions = _first_of_each(connection, commit.actions)
         rows = {
             OFFSETS: [_offset_row(partition, offset) for partition, offset in commit.offsets.items()],
             STATES: [_state_row(name, blob) for name, blob in commit.states.items()],
             INCIDENTS: [_incident_row(incident) for incident in commit.incidents],
             MESSAGES: [message_row(message) for message in commit.messages],
-            ACTIONS: [action_row(action) for action in commit.actions],
+            ACTIONS: [action_row(action) for action in actions],
         }
         if commit.forget:
             gone = delete(STATES).where(STATES.c.shard == commit.shard, STATES.c.name == bindparam("gone"))
@@ -159,6 +171,7 @@ class Store:
         for table, found in rows.items():
             owned = [{"shard": commit.shard} | row for row in found]
             self._database.put(connection, table, owned, replace=table not in {MESSAGES, ACTIONS})
+        return [*commit.acts, *(act for action in actions for act in of_action(None, action))]
 
     def offsets(self) -> dict[Partition, int]:
         """The next offset to read of each partition."""
@@ -219,6 +232,16 @@ class Store:
         if bytes(row.sha256) != _digest(row.name, row.blob):
             raise StoreError(f"{where}: state {row.name!r} is damaged: its checksum does not match")
         return bytes(row.blob)
+
+
+def _first_of_each(connection: Connection, actions: Sequence[Action]) -> list[Action]:
+    """Those that are written: an incident has one action, the one that it asked for first."""
+    if not actions:
+        return []
+    asked = select(ACTIONS.c.incident).where(ACTIONS.c.incident.in_([action.incident for action in actions]))
+    known = set(connection.execute(asked).scalars())
+    first = {action.incident: action for action in reversed(actions)}
+    return [action for incident, action in first.items() if incident not in known]
 
 
 def _digest(name: str, blob: bytes) -> bytes:

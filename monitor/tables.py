@@ -110,3 +110,26 @@ DECISIONS = Table(
     Column("decided_at", Double, nullable=False),
     Column("document", LargeBinary, nullable=False),
 )
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("previous", String, nullable=False),
+    Column("document", String, nullable=False),
+    Column("digest", String, nullable=False),
+)
+AUDIT_END = Table(
+    "audit_end",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", String, nullable=False),
+)
+AUDIT_HEADS = Table(
+    "audit_heads",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String, nullable=False),
+    Column("signed_at", Double, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)

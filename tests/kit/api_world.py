@@ -78,7 +78,7 @@ def served_api(folder: Path, *, tokens: bool = True) -> Iterator[Api]:
     with closing(Store(folder / "tocsin.db")) as store, closing(registry):
         store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
         access = Access(AccessConfig.model_validate({"tokens": configured() if tokens else ()}))
-        sources = Sources(store, store.actions, lambda: list(pipeline.watches.values()), registry)
+        sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), registry)
         endpoints = table(sources, is_open=access.is_open)
         parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
