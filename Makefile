@@ -23,13 +23,16 @@ demo: setup  ## The whole loop on this machine: serve, poison, detect, alert, ro
 	$(RUN)tocsin demo $(ARGS)
 
 test: setup  ## Quick tests: no Java, no network beyond loopback.
-	$(RUN)pytest -n auto -m "not slow and not kafka" $(ARGS)
+	$(RUN)pytest -n auto -m "not slow and not kafka and not chaos" $(ARGS)
 
 test-slow: setup  ## The slower suites: real Apache Kafka, real MLflow, the demo itself.
-	$(RUN)pytest -m "slow or kafka" $(ARGS)
+	$(RUN)pytest -m "(slow or kafka) and not chaos" $(ARGS)
 
 dashboards: setup  ## Write grafana/dashboards/ from the Python beside it.
 	$(RUN)python -m grafana
+
+test-chaos: setup  ## Kills, broken brokers, networks, disks and databases, stale replicas; TOCSIN_KILLS=50 for more.
+	$(RUN)pytest -m chaos $(ARGS)
 
 bench: setup  ## How soon, how often wrong, how fast, beside peers; ARGS=--quick or --full. Minutes.
 	$(RUN)python -m tests.bench.detection $(ARGS)
@@ -42,7 +45,7 @@ lint: setup  ## Style, types, import layers.
 	$(RUN)mypy
 	$(RUN)lint-imports
 
-check: lint test test-slow  ## Everything CI runs.
+check: lint test test-slow test-chaos  ## Everything CI runs.
 
 chart: setup  ## Make the generated parts of the Helm chart anew, after a change of the configuration or the values.
 	$(RUN)python helm/generate.py

@@ -77,7 +77,7 @@ class Reader:
             ratio = InvalidRatio(limit, config.quarantine.window, config.quarantine.min_records)
             gate = Gate(quarantine, ratio, limit, self._metrics.reading, time.time)
             shared = config.kafka.replicas == "several"
-            make = partial(self._shard, gate, _watches(config, self._baselines))
+            make = partial(self._shard, gate, watches(config, self._baselines))
             shard_of = by_number if shared else undivided
             yield Loop(source, shard_of, make, gate, self._store, self._reactions, self._observer, due=self.due)
 
@@ -94,7 +94,7 @@ class Reader:
         return Shard(name, claim, pipeline, desk, Silence(config.detection.silence_after, time.time))
 
 
-def _watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
+def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
     """How a pipeline gets the watch of a model that it sees for the first time."""
     unnamed: set[str] = set()
 

@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.kit.brokers",
+    "tests.kit.cluster",
     "tests.kit.helm",
     "tests.kit.http_fixtures",
     "tests.kit.mlflow_server",

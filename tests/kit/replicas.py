@@ -36,7 +36,7 @@ def settings(broker: str, topics: Sequence[str], store: str | Path, folder: Path
     """A configuration for impatient tests."""
     return {
         "kafka": {
-            "bootstrap_servers": [broker],
+            "bootstrap_servers": broker.split(","),
             "topics": list(topics),
             "group_id": topics[0],
             "session_timeout": 2.0,

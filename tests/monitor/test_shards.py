@@ -87,6 +87,15 @@ class Replica:
         return [message.id for message in sent]
 
 
+def take_all(replica: Replica) -> list[str]:
+    """Take everything over, and read a little of it."""
+    replica.source.assign(PARTITIONS)
+    for _ in range(3):
+        replica.loop.turn()
+    replica.loop.commit()
+    return replica.deliver()
+
+
 def read_all(replica: Replica) -> list[str]:
     sent = []
     while replica.source.lag() and any(replica.source.lag().values()):
@@ -142,12 +151,7 @@ def test_whoever_reads_and_whoever_dies_the_end_is_the_same(
             replicas[which] = Replica(folder / "db", folder)
             continue
         if what == "zombie":  # somebody else takes all; this one does not hear of it and goes on
-            other = replicas[(which + 1) % 3]
-            other.source.assign(PARTITIONS)
-            for _ in range(3):
-                other.loop.turn()
-            other.loop.commit()
-            sent += other.deliver()
+            sent += take_all(replicas[(which + 1) % 3])
         try:
             for _ in range(3):
                 replica.loop.turn()

@@ -27,7 +27,9 @@ def test_a_partition_that_stands_still_is_named() -> None:
     assert caught.value.passing
 
 
-@pytest.mark.parametrize("between", [({ONE: 5}, {ONE: 11}), ({ONE: 0}, {ONE: 10}), ({}, {ONE: 10})], ids=["moved", "idle", "unknown"])
+@pytest.mark.parametrize(
+    "between", [({ONE: 5}, {ONE: 11}), ({ONE: 0}, {ONE: 10}), ({}, {ONE: 10})], ids=["moved", "idle", "unknown"]
+)
 def test_one_that_moved_or_had_nothing_or_could_not_be_asked_begins_anew(
     between: tuple[dict[Partition, int], dict[Partition, int]],
 ) -> None:

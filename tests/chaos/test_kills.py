@@ -1,0 +1,132 @@
+"""The core promise, on a real Kafka: killed at random points, the daemon ends with the state and the incidents of a run
+that was not, and everybody was told everything.
+
+`TOCSIN_KILLS` and `TOCSIN_EVENTS` make it longer than CI has time for.
+"""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.source import Partition
+from monitor.store import Store
+from monitor.tables import WHOLE
+from tests.kit.brokers import ApacheKafka
+from tests.kit.http_server import Server
+from tests.kit.replicas import Process, digest, offsets, settings, told, traffic, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+
+KILLS = int(os.environ.get("TOCSIN_KILLS", "4"))
+EVENTS = int(os.environ.get("TOCSIN_EVENTS", "12000"))
+MODELS = ("mail", "fraud", "net")
+
+
+@pytest.fixture
+def hook() -> Iterator[Server]:
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def topic(apache_kafka: ApacheKafka) -> tuple[str, int]:
+    """A topic with the events, and how many they are."""
+    name = f"kills-{uuid.uuid4().hex}"
+    apache_kafka.create_topic(name)
+    each = EVENTS // (2 * len(MODELS))  # a prediction has about one label
+    events = traffic(MODELS, each, flip_from=each // 2)
+    apache_kafka.write(name, events)
+    return name, len(events)
+
+
+def configured(broker: ApacheKafka, topic: str, store: str | Path, folder: Path, hook: Server) -> dict[str, Any]:
+    # A name of its own, as in a StatefulSet: the broker need not wait for the session of the dead one to end.
+    config = settings(broker.address, [topic], store, folder, group_id=uuid.uuid4().hex, group_instance_id="pod-0")
+    receiver = {"kind": "webhook", "name": "hook", "url": hook.address}
+    return config | {"alerting": {"receivers": [receiver], "network": {"allow": ["127.0.0.1"]}}}
+
+
+def ids(hook: Server) -> Counter[str]:
+    return Counter(request.headers["webhook-id"] for request in hook.requests)
+
+
+def outcome(store: str | Path) -> tuple[dict[str, bytes], list[tuple[object, ...]]]:
+    with closing(Store(store)) as opened:
+        return digest(opened, [WHOLE]), told(opened.incidents())
+
+
+@pytest.fixture(scope="module")
+def whole(
+    apache_kafka: ApacheKafka, topic: tuple[str, int], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, bytes], list[tuple[object, ...]], set[str]]:
+    """The run without."""
+    folder = tmp_path_factory.mktemp("whole")
+    with Server() as hook:
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        name, count = topic
+        store = folder / "tocsin.db"
+        replica = Process(configured(apache_kafka, name, store, folder, hook), folder)
+        replica.start()
+        try:
+            wait_until(lambda: sum(offsets(store).values()) >= count, replica.said, 600)
+            states, incidents = outcome(store)
+            wait_until(lambda: len(ids(hook)) >= len(incidents), replica.said)
+            assert replica.end() == 0
+        finally:
+            replica.kill()
+            hook.shutdown()
+        assert len(incidents) >= len(MODELS)
+        return states, incidents, set(ids(hook))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_kill9_loop_no_loss(
+    apache_kafka: ApacheKafka,
+    topic: tuple[str, int],
+    whole: tuple[dict[str, bytes], list[tuple[object, ...]], set[str]],
+    hook: Server,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    kind: str,
+) -> None:
+    name, count = topic
+    store = tmp_path / "tocsin.db" if kind == "sqlite" else request.getfixturevalue("postgres").create()
+    config = configured(apache_kafka, name, store, tmp_path, hook)
+    # So slow that there is something left to be killed in.
+    config["kafka"]["max_poll_records"] = max(20, count // (20 * KILLS))
+    config["store"]["commit_every"] = 0.1
+    replica, draw, partition = Process(config, tmp_path), random.Random(1), Partition(name, 0)
+    kills, began = 0, time.monotonic()
+    try:
+        while kills < KILLS:
+            before = offsets(store).get(partition, 0)
+            assert before < count, f"all was read after {kills} kills"
+            target = before + draw.uniform(0, 2 * (count - before) / (KILLS - kills + 1))
+            replica.start()
+            wait_until(lambda: offsets(store).get(partition, 0) > min(target, count - 1), replica.said)  # noqa: B023
+            time.sleep(draw.uniform(0, 0.1))
+            assert replica.end(signal.SIGKILL) == -signal.SIGKILL
+            kills += 1
+        print(json.dumps({"store": kind, "kills": kills, "events": count, "seconds": time.monotonic() - began}))  # noqa: T201
+        replica.start()
+        wait_until(lambda: offsets(store).get(partition, 0) == count, replica.said, 300)
+        states, incidents, expected = whole
+        wait_until(lambda: set(ids(hook)) >= expected, replica.said)
+        assert replica.end() == 0
+    finally:
+        replica.kill()
+    assert outcome(store) == (states, incidents)
+    assert set(ids(hook)) == expected
