@@ -160,7 +160,8 @@ def _working() -> Row:
             ),
             lines(
                 "Time spent working",
-                "Share of time that the loop works instead of waiting for records.",
+                "Share of time that the loop does not wait for records; of it, decoding and joining, and detecting.",
+                _rate("tocsin_stage_seconds_total", "stage"),
                 Query(f"sum by (instance) (rate(tocsin_turn_seconds_sum{{{ALL}}}[$__rate_interval]))"),
                 unit="percentunit",
                 width=8,

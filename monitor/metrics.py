@@ -165,6 +165,9 @@ class Running:
         self.commit = Histogram(
             "tocsin_commit_seconds", "Time to commit the state.", registry=make.registry, buckets=_DURATIONS
         )
+        self.stage = make.counter(
+            "stage_seconds_total", "Time that records take, by stage: decode (and join), detect.", "stage"
+        )
         self.turn = Histogram(
             "tocsin_turn_seconds",
             "Time of one turn of the loop, without waiting for records.",

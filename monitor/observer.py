@@ -44,6 +44,8 @@ class Observer:
         tally = pipeline.take_tally()
         for (model, kind), count in tally.events.items():
             reading.events.at(model, kind).inc(count)
+        for stage, seconds in tally.seconds.items():
+            self._metrics.running.stage.at(stage).inc(seconds)
         for model in pipeline.heard:
             reading.last_event.at(model).set(pipeline.watches[model].newest)
         for model, delays in tally.delays.items():

@@ -1,5 +1,6 @@
 """The main path: records in, transitions out. The daemon, `replay` and every test run this and nothing else."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class Tally:
     """Events by (model, kind); the model is "" for a label without a prediction and for models not watched."""
     delays: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds from prediction to label, by model."""
+    seconds: Counter[str] = field(default_factory=Counter)
+    """Seconds spent, by stage: `decode` (and join), `detect`."""
 
 
 class Pipeline:
@@ -74,6 +77,7 @@ class Pipeline:
 
     def take(self, records: Sequence[Record]) -> None:
         """Decode and join records, and give the events to the watches of their models; `report` works through them."""
+        began = time.perf_counter()
         touched: dict[str, Watch] = {}
         decode = self._decoder.decode
         for record in records:
@@ -96,17 +100,23 @@ class Pipeline:
         self.changed |= self.heard
         self._touched |= touched
         self._taken += len(records)
+        self._spend("decode", began)
 
     def report(self) -> list[Transition]:
         """Work through what was taken since the last call; return what people should be told, in order."""
+        began = time.perf_counter()
         touched, self._touched, self._taken = self._touched, {}, 0
-        steps = (step for watch in touched.values() for step in self._report(watch))
-        return [step for step in steps if step is not None]
+        steps = [step for watch in touched.values() for step in self._report(watch) if step is not None]
+        self._spend("detect", began)
+        return steps
 
     @property
     def thin(self) -> bool:
         """Whether so few events wait for `report` that, for as many models, it is worth waiting for more."""
         return self._taken < WORTH * len(self._touched)
+
+    def _spend(self, stage: str, began: float) -> None:
+        self._tally.seconds[stage] += time.perf_counter() - began  # type: ignore[assignment]  # a Counter adds floats too
 
     def take_tally(self) -> Tally:
         """What was read since the last call."""

@@ -25,11 +25,13 @@ def test_promtool_accepts_the_rules() -> None:
 
 
 class Case(NamedTuple):
-    """What comes in, minute by minute, and when the alert is to be silent and when it is to fire."""
+    """What comes in, and when the alert is to be silent and when it is to fire."""
 
     series: dict[str, str]
     silent: tuple[str, ...]
     fires: str
+    every: str = "1m"
+    """Between two values, and two evaluations."""
 
 
 AT = 'job="tocsin",instance="a:9464"'
@@ -73,14 +75,15 @@ CASES = {
     "TocsinModelNotWatched": Case(
         {f'tocsin_events_total{{{AT},model="",kind="prediction"}}': "0+60x60"}, ("25m",), "35m"
     ),
-    "TocsinStillLearning": Case({f'tocsin_reference_events{{{AT},model="m"}}': "5+0x3000"}, ("47h",), "49h"),
+    "TocsinStillLearning": Case({f'tocsin_reference_events{{{AT},model="m"}}': "5+0x200"}, ("47h",), "49h", "15m"),
     "TocsinLabelsMissing": Case(
         {
-            f'tocsin_labels_joined_total{{{AT},model="m"}}': "0+60x60 3600+0x600",
-            f'tocsin_events_total{{{AT},model="m",kind="prediction"}}': "0+60x660",
+            f'tocsin_labels_joined_total{{{AT},model="m"}}': "0+240x15 3600+0x140",
+            f'tocsin_events_total{{{AT},model="m",kind="prediction"}}': "0+240x160",
         },
         ("1h", "7h"),
         "9h",
+        "4m",
     ),
     "TocsinMessagesWaiting": Case(
         {f'tocsin_outbox_oldest_timestamp_seconds{{{AT},receiver="r"}}': "0+0x60"}, ("19m",), "23m"
@@ -129,23 +132,24 @@ def test_every_alert_has_its_case() -> None:
     assert CASES.keys() == ALERTS.keys()
 
 
-def test_alerts_fire_when_they_should_and_neither_before_nor_for_ever(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", sorted({case.every for case in CASES.values()}))
+def test_alerts_fire_when_they_should_and_neither_before_nor_for_ever(every: str, tmp_path: Path) -> None:
     tests = []
     for name, case in CASES.items():
         firing = f'count by (alertname) (ALERTS{{alertname="{name}",alertstate="firing"}})'
         once = [{"labels": f'{{alertname="{name}"}}', "value": 1}]
         moments = [*((moment, []) for moment in case.silent), (case.fires, once)]
-        tests.append(
-            {
-                "interval": "1m",
-                "name": name,
-                "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
-                "promql_expr_test": [
-                    {"expr": firing, "eval_time": moment, "exp_samples": samples} for moment, samples in moments
-                ],
-            }
-        )
-    (tmp_path / "tests.yaml").write_text(json.dumps({"rule_files": [str(path) for path in RULES], "tests": tests}))
+        test = {
+            "interval": every,
+            "name": name,
+            "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
+            "promql_expr_test": [
+                {"expr": firing, "eval_time": moment, "exp_samples": samples} for moment, samples in moments
+            ],
+        }
+        tests += [test] if case.every == every else []
+    document = {"rule_files": [str(path) for path in RULES], "evaluation_interval": every, "tests": tests}
+    (tmp_path / "tests.yaml").write_text(json.dumps(document))
     done = promtool("test", "rules", str(tmp_path / "tests.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -50,6 +50,7 @@ SPECIFIED = {
     "rollbacks_total": ["model", "state"],
     "series_dropped_total": ["metric"],
     "served_version_info": ["model", "version"],
+    "stage_seconds_total": ["stage"],
     "state_commit_timestamp_seconds": [],
     "statistic": ["model", "family"],
     "streams": ["model"],
