@@ -34,6 +34,7 @@ from monitor.guard import executor, open_registry
 from monitor.jobs import Job, schedule
 from monitor.loop import Reactions
 from monitor.metrics import Metrics
+from monitor.pages import pages
 from monitor.quarantine import QuarantineError
 from monitor.reader import Reader, open_source
 from monitor.registry import ModelRegistry, RegistryError
@@ -170,6 +171,7 @@ def serve(
             access=access,
             health=health,
             readiness={"reading": supervisor.unready},
+            pages=pages(store, access),
         )
         delivery.start()
         stack.callback(delivery.stop, DRAIN)

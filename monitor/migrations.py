@@ -15,6 +15,7 @@ from monitor.tables import (
     AUDIT_END,
     AUDIT_HEADS,
     DECISIONS,
+    EXHIBITS,
     INCIDENTS,
     MARKS,
     MESSAGES,
@@ -62,6 +63,7 @@ STEPS: tuple[Step, ...] = (
     add(STOPS),
     add(MARKS),
     *map(add, (AUDIT, AUDIT_END, AUDIT_HEADS)),
+    add(EXHIBITS),
 )
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 

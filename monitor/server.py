@@ -3,6 +3,7 @@
 GET /metrics    the Prometheus text format, or OpenMetrics if it is asked for
 GET /healthz    200 while the process works, 503 once it should be restarted
 GET /readyz     200 once it reads events, 503 before
+/incidents/...  see `monitor/pages.py`: for each incident a page, and its pictures
 /api/v1/...     see `monitor/api.py`; /api/v1/openapi.json describes it
 """
 
@@ -63,6 +64,7 @@ class Server:
         access: Access,
         health: Mapping[str, Probe],
         readiness: Mapping[str, Probe],
+        pages: Sequence[Route] = (),
     ) -> None:
         """Nothing is bound yet.
 
@@ -74,12 +76,16 @@ class Server:
             access: who may use it.
             health: probes by name; /healthz is 200 if all are well.
             readiness: probes by name; /readyz is 200 if all are well.
+            pages: what is served beside all that.
         """
         self._host = host
         self._port = port
+        served = application(
+            registry=registry, endpoints=endpoints, access=access, health=health, readiness=readiness, pages=pages
+        )
         # One way in, whatever the environment says: no signal handlers, no logging set-up, no websockets.
         config = uvicorn.Config(
-            application(registry=registry, endpoints=endpoints, access=access, health=health, readiness=readiness),
+            served,
             loop="asyncio",
             http="h11",
             ws="none",
@@ -120,6 +126,7 @@ def application(
     access: Access,
     health: Mapping[str, Probe],
     readiness: Mapping[str, Probe],
+    pages: Sequence[Route] = (),
 ) -> Starlette:
     """The ASGI application that the server serves; see the top of the file."""
 
@@ -134,8 +141,8 @@ def application(
     def readyz(_request: Request) -> Response:
         return _probed(readiness)
 
-    pages = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    app = Starlette(routes=[*pages, *routes(endpoints, access)], exception_handlers={HTTPException: refused})
+    own = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
+    app = Starlette(routes=[*own, *pages, *routes(endpoints, access)], exception_handlers={HTTPException: refused})
     app.router.redirect_slashes = False  # one page, one address
     return app
 

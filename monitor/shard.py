@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from alerting.decision import Decision, Verb
 from alerting.desk import Desk
-from alerting.incident import Problem, Transition
+from alerting.incident import Change, Problem, Transition
 from alerting.mutes import Silence as Silenced
 from monitor.action import ACTED_STATES, Action, ActionState
+from monitor.evidence import gather
+from monitor.exhibit import Exhibit
 from monitor.gate import Gate
 from monitor.pipeline import Pipeline
 from monitor.silence import Silence
@@ -38,6 +40,9 @@ def undivided(_partition: Partition) -> str:
 def by_number(partition: Partition) -> str:
     """The shard of a partition where several replicas share the stream."""
     return str(partition.number)
+
+
+_SHOWN = frozenset({Change.OPENED, Change.UPDATED, Change.REOPENED})
 
 
 class Taken(NamedTuple):
@@ -169,8 +174,18 @@ class Shard:
             forget=changes.forget,
             incidents=tuple(incidents.values()),
             settled=settled,
+            exhibits=self._exhibits(steps),
         )
         return Taken(commit, steps, told.messages)
+
+    def _exhibits(self, steps: Iterable[Transition]) -> dict[str, Exhibit]:
+        """What stands behind the incidents that have begun or changed; when one ends, what was kept last stays."""
+        found: dict[str, Exhibit | None] = {}
+        for step in steps:
+            watch = self.pipeline.watches.get(step.incident.model)
+            if watch is not None and step.incident.problem is Problem.DETECTION and step.change in _SHOWN:
+                found[step.incident.id] = gather(watch)
+        return {incident: exhibit for incident, exhibit in found.items() if exhibit is not None}
 
     def _end_what_is_gone(self) -> list[Transition]:
         """Resolve incidents that nothing stands behind any more: the model is gone, or has another baseline."""

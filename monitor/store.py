@@ -22,12 +22,14 @@ from monitor.audit import TOCSIN, Act, of_action
 from monitor.audit_table import AuditTable, append
 from monitor.database import Database, StoreError
 from monitor.desk_table import DeskTable, settle
+from monitor.exhibit import Exhibit
+from monitor.exhibit_table import ExhibitTable, exhibit_row
 from monitor.fence import FencedError, Holding, check, read_epochs, take
 from monitor.migrations import prepare
 from monitor.outbox_table import OutboxTable, message_row
 from monitor.source import Partition
 from monitor.stop_table import StopTable
-from monitor.tables import ACTIONS, INCIDENTS, MESSAGES, OFFSETS, STATES, WHOLE
+from monitor.tables import ACTIONS, EXHIBITS, INCIDENTS, MESSAGES, OFFSETS, STATES, WHOLE
 
 __all__ = ["Claim", "Commit", "FencedError", "Store", "StoreError"]
 
@@ -58,6 +60,8 @@ class Commit(msgspec.Struct, frozen=True):
     """Ids of decisions that have been taken up."""
     acts: Sequence[Act] = ()
     """For the audit log; actions and shards that were claimed get there without being told here."""
+    exhibits: Mapping[str, Exhibit] = MappingProxyType({})
+    """By incident; inserted, or replaced."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -100,6 +104,7 @@ class Store:
         self.stops = StopTable(self._database)
         self.desk = DeskTable(self._database)
         self.audit = AuditTable(self._database)
+        self._exhibits = ExhibitTable(self._database)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -163,6 +168,7 @@ class Store:
             INCIDENTS: [_incident_row(incident) for incident in commit.incidents],
             MESSAGES: [message_row(message) for message in commit.messages],
             ACTIONS: [action_row(action) for action in actions],
+            EXHIBITS: [exhibit_row(incident, exhibit) for incident, exhibit in commit.exhibits.items()],
         }
         if commit.forget:
             gone = delete(STATES).where(STATES.c.shard == commit.shard, STATES.c.name == bindparam("gone"))
@@ -223,6 +229,10 @@ class Store:
         query = select(INCIDENTS.c.document).where(INCIDENTS.c.id == name)
         found = [self._database.decoded("incident", name, row.document, Incident) for row in self._database.read(query)]
         return found[0] if found else None
+
+    def exhibit(self, incident: str) -> Exhibit | None:
+        """What stood behind the incident with this id when it was told last."""
+        return self._exhibits.find(incident)
 
     def _verified(self, row: Any) -> bytes:  # noqa: ANN401 - a row of STATES
         where = self._database.where

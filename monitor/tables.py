@@ -133,3 +133,11 @@ AUDIT_HEADS = Table(
     Column("signed_at", Double, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
+EXHIBITS = Table(
+    "exhibits",
+    METADATA,
+    Column("incident", String, primary_key=True),
+    Column("made_at", Double, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    _shard(),
+)

@@ -15,6 +15,7 @@ from monitor.companions import Companions
 from monitor.events import Features, Prediction
 from monitor.findings import Finding, again, find
 from monitor.join import Joined
+from monitor.lately import Lately
 from monitor.verdict import judge
 
 MAX_REFERENCE = 200_000
@@ -116,6 +117,7 @@ class Watch:
         self._predictions: list[Prediction] = []
         self._labels: list[Joined] = []
         self._lesson = Lesson([], [])
+        self._lately: Lately | None = None
 
     @property
     def alarming(self) -> bool:
@@ -172,9 +174,11 @@ class Watch:
         self._worked = rows
         if self.bank is None or not rows:
             return
-        features = self.bank.columns.encode()
+        features, labels = self.bank.columns.encode(), self.bank.columns.labels(rows.labels)
         self.invalid += features.invalid
-        for moment in self.bank.update(features, self.bank.columns.labels(rows.labels)):
+        self.lately.take(features, labels)
+        for moment in self.bank.update(features, labels):
+            self.lately.point(moment.ts, self.bank.highest, now=True)
             findings = find(self.bank)
             if not findings:
                 self._episode = {}
@@ -185,6 +189,20 @@ class Watch:
                 episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
                 yield moment, judge(episode, versions)
+        self.lately.point(self.newest, self.bank.highest)
+
+    @property
+    def lately(self) -> Lately:
+        """What the model has been doing since the process began, for pictures."""
+        if self._lately is None:
+            known = self.bank is not None and not self.bank.baseline.regression
+            self._lately = Lately(len(self.bank.baseline.classes) if self.bank is not None and known else 0)
+        return self._lately
+
+    @property
+    def episode(self) -> list[Finding]:
+        """What has alarmed since the last quiet, the strongest evidence first."""
+        return sorted(self._episode.values(), key=lambda finding: (-finding.log_e, finding.place))
 
     def newest_at(self, index: int) -> float:
         """The model's clock at an event of the last `update`."""

@@ -132,6 +132,9 @@ def test_what_a_run_decides_is_committed_together(house: Callable[..., House], t
     built.run()
     (incident,) = built.store.incidents()
     assert incident.verdict is Verdict.LABEL_FLIP
+    exhibit = built.store.exhibit(incident.id)
+    assert exhibit is not None
+    assert exhibit.confused is not None
     assert built.store.offsets() == {Partition(str(log), 0): built.pipeline.read}
     assert [message.id for message in built.store.outbox.due(built.now, 10)] == [f"{incident.id}-1-hook"]
     (action,) = built.store.actions.all()
