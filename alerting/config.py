@@ -5,10 +5,11 @@ A new kind is one file (its config, its pure payload, its sender; see `alerting.
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+import msgspec
+from pydantic import Field, field_validator, model_validator
 
 from alerting.alertmanager import AlertmanagerConfig
 from alerting.apprise import AppriseConfig
@@ -24,9 +25,11 @@ from alerting.network import Network, NetworkConfig, check_address
 from alerting.outbox import Message
 from alerting.pagerduty import PagerdutyConfig
 from alerting.receiver import Clock, Receiver, Supplies
+from alerting.routes import Route, chosen
 from alerting.section import Section
 from alerting.slack import SlackConfig
 from alerting.slack_bot import SlackBotConfig
+from alerting.templates import TemplatesConfig
 from alerting.webhook import WebhookConfig
 
 AnyReceiver = Annotated[
@@ -39,6 +42,8 @@ class AlertingConfig(Section):
     """Who is told about incidents."""
 
     receivers: tuple[AnyReceiver, ...] = ()
+    routes: tuple[Route, ...] = ()
+    """Who is told of what, asked from the top; without any, and where none takes an incident, it is everybody."""
     life: LifeConfig = LifeConfig()
     desk: DeskConfig = DeskConfig()
     maintenance: tuple[MaintenanceWindow, ...] = ()
@@ -65,6 +70,14 @@ class AlertingConfig(Section):
             raise ValueError(f"more than one receiver is called {', '.join(twice)}")
         return receivers
 
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Self:
+        known = {receiver.name for receiver in self.receivers}
+        unknown = sorted({name for route in self.routes for name in route.receivers} - known)
+        if unknown:
+            raise ValueError(f"a route leads to {', '.join(unknown)}, and no receiver is called so")
+        return self
+
 
 def supplies(config: AlertingConfig, *, clock: Clock = time.time) -> Supplies:
     """What every receiver is given."""
@@ -79,20 +92,42 @@ def supplies(config: AlertingConfig, *, clock: Clock = time.time) -> Supplies:
 def build(config: AlertingConfig, *, clock: Clock = time.time) -> tuple[Receiver, ...]:
     """Make all receivers. Nothing is sent and no connection is opened yet."""
     given = supplies(config, clock=clock)
-    return tuple(receiver.connect(given) for receiver in config.receivers)
+    return tuple(receiver.connect(_reworded(given, receiver.templates)) for receiver in config.receivers)
 
 
-def messages(config: AlertingConfig, transitions: Iterable[Transition], now: float) -> tuple[Message, ...]:
-    """What to write into the outbox: each transition for every receiver that wants it.
+def _reworded(given: Supplies, templates: TemplatesConfig | None) -> Supplies:
+    if templates is None:
+        return given
+    words = msgspec.structs.replace(given.words, rewrite=templates.rewrite)
+    return msgspec.structs.replace(given, words=words)
+
+
+def messages(
+    config: AlertingConfig,
+    transitions: Iterable[Transition],
+    now: float,
+    heard: Callable[[str], Iterable[str]] = lambda _incident: (),
+) -> tuple[Message, ...]:
+    """What to write into the outbox: each transition for every receiver that is to hear of it.
+
+    Those are the receivers that the routes choose and for which it is severe enough; and, whatever has become of the
+    incident since, those who heard of it before: who knows of a beginning must hear of the end.
 
     Args:
         config: Who is there.
         transitions: In the order in which they happened.
         now: Epoch seconds of the wall clock.
+        heard: The receivers that messages about an incident have been written for.
     """
-    return tuple(
-        Message(receiver=receiver.name, transition=transition, created_at=now)
-        for transition in transitions
-        for receiver in config.receivers
-        if receiver.wants(transition)
-    )
+    made: list[Message] = []
+    for transition in transitions:
+        incident = transition.incident
+        known = {message.receiver for message in made if message.transition.incident.id == incident.id}
+        known.update(heard(incident.id))
+        routed = chosen(config.routes, incident, config.environment or "")
+        made += [
+            Message(receiver=receiver.name, transition=transition, created_at=now)
+            for receiver in config.receivers
+            if receiver.name in known or (receiver.wants(transition) and (routed is None or receiver.name in routed))
+        ]
+    return tuple(made)

@@ -6,6 +6,7 @@ is bounded and freed of control characters here; each receiver then neutralises 
 
 import math
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -23,16 +24,6 @@ _MAX_NAME = 60
 _MAX_ACTION = 500
 # Controls, invisible format characters (bidirectional overrides, zero width) and halves of surrogate pairs.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
-
-
-class Words(msgspec.Struct, frozen=True):
-    """What messages say beside the incident itself."""
-
-    environment: str | None = None
-    """Where this Tocsin watches, such as `production`."""
-    external_url: str | None = None
-    """Where people find Tocsin or its dashboard."""
-    links: LinksConfig = LinksConfig()
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -62,12 +53,24 @@ class Notice(msgspec.Struct, frozen=True):
     """Pairs of a label and an absolute address."""
 
 
+class Words(msgspec.Struct, frozen=True):
+    """What messages say beside the incident itself."""
+
+    environment: str | None = None
+    """Where this Tocsin watches, such as `production`."""
+    external_url: str | None = None
+    """Where people find Tocsin or its dashboard."""
+    links: LinksConfig = LinksConfig()
+    rewrite: Callable[[Notice, Incident], Notice] | None = None
+    """The last word on the words, if somebody wants other ones."""
+
+
 def notice(transition: Transition, words: Words) -> Notice:
     """Put a transition into words."""
     incident = transition.incident
     sentence = _sentence(incident)
     resolved = incident.status is Status.RESOLVED
-    return Notice(
+    content = Notice(
         title=_title(transition),
         headline=f"This has ended. It was: {sentence}" if resolved else sentence,
         since=_since(incident.onset),
@@ -80,6 +83,7 @@ def notice(transition: Transition, words: Words) -> Notice:
         environment="" if words.environment is None else _name(words.environment),
         links=_links(incident, words),
     )
+    return content if words.rewrite is None else words.rewrite(content, incident)
 
 
 def clean(text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from alerting.incident import Severity, Transition
 from alerting.message import Words
 from alerting.network import Network
 from alerting.section import Section
+from alerting.templates import TemplatesConfig
 
 log = logging.getLogger(__name__)
 
@@ -120,13 +121,11 @@ class ReceiverConfig(Section, ABC):
     """Lower-case letters, digits, `-` and `_`: it becomes a metric label and a part of message ids."""
     min_severity: Severity = Severity.INFO
     """Incidents below this are not sent here."""
+    templates: TemplatesConfig | None = None
+    """Own words for this receiver."""
 
     def wants(self, transition: Transition) -> bool:
-        """Whether this receiver is told of the transition at all.
-
-        It looks at the incident's severity and at nothing else, so an incident whose severity never falls is
-        told to the end to everyone who was told of it.
-        """
+        """Whether the incident is severe enough for this receiver."""
         return _RANK[transition.incident.severity] >= _RANK[self.min_severity]
 
     @abstractmethod

@@ -129,7 +129,8 @@ def serve(
         stack.callback(store.close)
         store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
         delivery = _delivery(config, store, metrics)
-        reactions = Reactions(partial(messages, config.alerting), _rollback_policy(config), delivery.wake)
+        told = partial(messages, config.alerting, heard=store.outbox.heard)
+        reactions = Reactions(told, _rollback_policy(config), delivery.wake)
         reader = Reader(config, baselines, source, store, metrics, reactions)
         supervisor = Supervisor(reader.open, count=lambda why: metrics.running.restarts.at(why).inc())
         turned = Heartbeat("the loop", STALLED, time.monotonic)

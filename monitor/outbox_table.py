@@ -56,6 +56,11 @@ class OutboxTable:
         """Record that the receiver has accepted the message, and what it gave back."""
         self._settle(message, state="delivered", finished_at=now, receipt=receipt)
 
+    def heard(self, incident: str) -> set[str]:
+        """The receivers that messages about an incident have been written for."""
+        query = select(MESSAGES.c.receiver).where(MESSAGES.c.incident == incident).distinct()
+        return {row.receiver for row in self._database.read(query)}
+
     def told(self, receiver: str) -> list[Transition]:
         """The newest delivered step of each incident that, as far as the receiver knows, is not over."""
         message, later = MESSAGES.c, MESSAGES.alias("later").c
