@@ -30,7 +30,7 @@ from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
 from monitor.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.config import load as load_config
-from monitor.guard import executor, open_registry
+from monitor.guard import executor, marker, open_registry, signer, verifier
 from monitor.jobs import Job, schedule
 from monitor.loop import Reactions
 from monitor.metrics import Metrics
@@ -79,6 +79,11 @@ def prepare(path: Path) -> tuple[Config, dict[str, Baseline]]:
         Companions(config.detection.companions)
     except ValueError as error:
         problems.append(Problem(f"{path}: detection.companions", str(error)))
+    for reads_key in (signer, verifier):
+        try:
+            reads_key(config.known_good)
+        except ConfigError as error:
+            problems += [Problem(f"{path}: {found.place}", found.message) for found in error.problems]
     if problems:
         raise ConfigError(tuple(problems))
     return config, baselines
@@ -149,6 +154,8 @@ def serve(
             stack.callback(models.close)
             acting = executor(config, models, store, lambda action: _count_action(action, metrics))
             jobs.append(Job("rollback", 1.0, acting.run_once))
+            marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
+            jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
         access = Access(config.server.access)
         asked = Sources(store, store.actions, store.audit, supervisor.watches, models)
         health: dict[str, Probe] = {

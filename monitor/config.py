@@ -20,6 +20,7 @@ from monitor.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.config_words import did_you_mean, explain
 from monitor.file_registry import FileRegistryConfig
 from monitor.kafka_config import KafkaConfig
+from monitor.known_good import KnownGoodConfig
 from monitor.logs import Format, Level
 from monitor.mlflow_rest import MlflowConfig
 from monitor.quarantine import QuarantineConfig
@@ -159,6 +160,7 @@ class Config(Section):
     alerting: AlertingConfig = AlertingConfig()
     registry: AnyRegistry | None = None
     rollback: RollbackConfig = RollbackConfig()
+    known_good: KnownGoodConfig = KnownGoodConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     audit: AuditConfig = AuditConfig()

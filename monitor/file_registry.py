@@ -60,6 +60,7 @@ class _Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     ready: bool = True
     revoked: bool = False
     trained_until: Timestamp | None = None
+    known_good_signature: str | None = None
 
 
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,13 +124,15 @@ class FileRegistry:
         except OSError as error:
             raise RegistryError(f"the artefact {uri} cannot be read: {error.strerror}", passing=True) from None
 
-    def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:
-        """Set or withdraw (None) the known-good mark of one version."""
+    def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
+        """Set or withdraw (None) the known-good mark of one version, with its signature."""
         moment = None if known_good_at is None else datetime.fromtimestamp(known_good_at, UTC)
         with self._locked():
             document = self._read()
             found = self._model(document, model)
-            marked = msgspec.structs.replace(self._version(found, model, version), known_good_at=moment)
+            marked = msgspec.structs.replace(
+                self._version(found, model, version), known_good_at=moment, known_good_signature=signature
+            )
             versions = {**found.versions, version: marked}
             self._replace(document, model, msgspec.structs.replace(found, versions=versions))
 
@@ -235,5 +238,6 @@ def _model_version(model: str, name: str, version: _Version) -> ModelVersion:
         digest=version.digest,
         known_good_at=None if version.known_good_at is None else epoch(version.known_good_at),
         revoked=version.revoked,
+        signature=version.known_good_signature,
         trained_until=None if version.trained_until is None else epoch(version.trained_until),
     )

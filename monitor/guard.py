@@ -3,14 +3,19 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
+from monitor import signing
 from monitor.action import Action
+from monitor.answers import STATE, Answers
+from monitor.audit import AuditError, read_key, read_public_key
 from monitor.cases import case_of
 from monitor.config import AnyRegistry, Config
 from monitor.config_file import ConfigError, Problem
 from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.known_good import KnownGoodConfig, Marker, Sign, TrustedRegistry
 from monitor.mlflow_registry import MlflowRegistry
-from monitor.registry import ModelRegistry
+from monitor.registry import ModelRegistry, ModelVersion
 from monitor.rollback_executor import RollbackExecutor
 from monitor.store import Store
 
@@ -35,12 +40,57 @@ def registered(config: Config) -> Iterator[ModelRegistry]:
         yield registry
 
 
+def marker(config: Config, registry: ModelRegistry, store: Store) -> Marker:
+    """Who gives and takes known-good marks, as configured.
+
+    Raises:
+        ConfigError: the key cannot be used.
+    """
+    return Marker(
+        registry,
+        store.marks,
+        lambda model: (Answers(store.state(STATE + model)), store.incidents(models=[model])),
+        lambda: store.actions.moved_since(0.0),
+        soak=config.known_good.soak,
+        sign=signer(config.known_good),
+        clock=time.time,
+    )
+
+
+def signer(config: KnownGoodConfig) -> Sign | None:
+    """How marks are signed, if they are. Raises ConfigError."""
+    if config.key is None:
+        return None
+    with _key_errors("known_good.key"):
+        return partial(signing.sign, read_key(config.key.reveal()))
+
+
+def verifier(config: KnownGoodConfig) -> Callable[[ModelVersion], bool] | None:
+    """Whether a mark has a good signature, if it needs one. Raises ConfigError."""
+    if config.public_key is None:
+        return None
+    with _key_errors("known_good.public_key"):
+        return partial(signing.is_signed, read_public_key(config.public_key.read_text()))
+
+
+@contextmanager
+def _key_errors(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (AuditError, OSError, UnicodeError) as error:
+        raise ConfigError((Problem(place, str(error)),)) from None
+
+
 def executor(
     config: Config, registry: ModelRegistry, store: Store, on_state: Callable[[Action], None]
 ) -> RollbackExecutor:
-    """The executor of the configuration; `on_state` is told of every action that came into another state."""
+    """The executor of the configuration; `on_state` is told of every action that came into another state.
+
+    Raises:
+        ConfigError: the key that marks are verified with cannot be used.
+    """
     return RollbackExecutor(
-        registry,
+        TrustedRegistry(registry, store.marks.of, verifier(config.known_good)),
         store.actions,
         lambda action: case_of(action, store, config.rollback),
         config.rollback,

@@ -6,6 +6,7 @@ update: the last writer of an alias wins. `move` therefore reads the alias, writ
 Tags on a model version that Tocsin reads:
 
     tocsin.known_good_at   ISO 8601 time at which the version was marked known-good; `mark` writes and deletes it
+    tocsin.known_good_signature    of Tocsin, or of whoever else marks; see `monitor.signing`
     tocsin.digest          sha256:<hex> of the artefact, recorded at promotion
     tocsin.revoked         any value but "false": never roll back to this version
     tocsin.trained_until   ISO 8601 time of the newest data that it was trained on
@@ -27,6 +28,7 @@ __all__ = ["MlflowConfig", "MlflowRegistry"]
 KNOWN_GOOD_TAG = "tocsin.known_good_at"
 DIGEST_TAG = "tocsin.digest"
 REVOKED_TAG = "tocsin.revoked"
+SIGNATURE_TAG = "tocsin.known_good_signature"
 TRAINED_TAG = "tocsin.trained_until"
 
 _PAGE_SIZE = 1000
@@ -151,14 +153,17 @@ class MlflowRegistry:
                 raise RegistryError(f"the artefact {place} has more than {_MAX_FILES} files", passing=False)
         return found
 
-    def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:
-        """Set or withdraw (None) the known-good mark of one version."""
-        place = {"name": model, "version": self._number(model, version), "key": KNOWN_GOOD_TAG}
-        if known_good_at is None:
-            self._rest.call(_EmptyAnswer, "DELETE", "model-versions/delete-tag", body=place)
-        else:
-            value = datetime.fromtimestamp(known_good_at, UTC).isoformat()
-            self._rest.call(_EmptyAnswer, "POST", "model-versions/set-tag", body={**place, "value": value})
+    def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
+        """Set or withdraw (None) the known-good mark of one version, with its signature."""
+        place = {"name": model, "version": self._number(model, version)}
+        moment = None if known_good_at is None else datetime.fromtimestamp(known_good_at, UTC).isoformat()
+        # The signature first: at no time is there a new mark without it, nor an old one with it.
+        for tag, value in ((SIGNATURE_TAG, signature), (KNOWN_GOOD_TAG, moment)):
+            if value is None:
+                self._rest.call(_EmptyAnswer, "DELETE", "model-versions/delete-tag", body={**place, "key": tag})
+            else:
+                body = {**place, "key": tag, "value": value}
+                self._rest.call(_EmptyAnswer, "POST", "model-versions/set-tag", body=body)
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""
@@ -213,6 +218,7 @@ def _model_version(found: _Version, name: str) -> ModelVersion:
         ready=found.status == "READY",
         digest=tags.get(DIGEST_TAG) or None,
         known_good_at=_moment(found, KNOWN_GOOD_TAG),
+        signature=tags.get(SIGNATURE_TAG) or None,
         revoked=tags.get(REVOKED_TAG, "false").strip().lower() != "false",
         # One that cannot be read says nothing about when: the safe side is that it was trained on everything.
         trained_until=(_moment(found, TRAINED_TAG) or float("inf")) if tags.get(TRAINED_TAG) else None,

@@ -21,6 +21,10 @@ class ModelVersion(msgspec.Struct, frozen=True):
     revoked: bool = False
     trained_until: float | None = None
     """Epoch seconds of the newest data that it was trained on; None where nobody recorded it."""
+    signature: str | None = None
+    """Of the known-good mark, in base64; see `monitor.signing`."""
+    distrusted: str | None = None
+    """Why its mark does not count, as a clause; no registry says that, see `monitor.known_good`."""
 
 
 class RegistryError(Exception):
@@ -63,8 +67,8 @@ class ModelRegistry(Protocol):
         Of a folder, it is the digest of the list that `sha256sum` would print of its files, sorted by name.
         """
 
-    def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:
-        """Set or withdraw (None) the known-good mark of one version."""
+    def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
+        """Set or withdraw (None) the known-good mark of one version, with its signature."""
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""

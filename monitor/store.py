@@ -25,6 +25,7 @@ from monitor.desk_table import DeskTable, settle
 from monitor.exhibit import Exhibit
 from monitor.exhibit_table import ExhibitTable, exhibit_row
 from monitor.fence import FencedError, Holding, check, read_epochs, take
+from monitor.mark_table import MarkTable
 from monitor.migrations import prepare
 from monitor.outbox_table import OutboxTable, message_row
 from monitor.source import Partition
@@ -82,6 +83,7 @@ class Store:
         outbox: the messages.
         actions: the rollbacks.
         stops: what stops them.
+        marks: which versions were known to be good.
         desk: silences, and what people have decided.
         audit: what was done, by whom; every write that changes anything for people appends to it by itself.
     """
@@ -102,6 +104,7 @@ class Store:
         self.outbox = OutboxTable(self._database, self._holding)
         self.actions = ActionTable(self._database, self._holding)
         self.stops = StopTable(self._database)
+        self.marks = MarkTable(self._database)
         self.desk = DeskTable(self._database)
         self.audit = AuditTable(self._database)
         self._exhibits = ExhibitTable(self._database)

@@ -200,6 +200,17 @@ def test_a_mark_is_kept_until_it_is_withdrawn(shelf: Shelf) -> None:
     assert shelf.registry.versions(shelf.model)[1].digest == DIGEST
 
 
+def test_a_mark_is_kept_with_its_signature(shelf: Shelf) -> None:
+    version = shelf.add()
+    for signature in ("c2ln", "b3RoZXI=", None):
+        shelf.registry.mark(shelf.model, version, known_good_at=1_772_000_000.25, signature=signature)
+        (found,) = shelf.registry.versions(shelf.model)
+        assert (found.known_good_at, found.signature) == (1_772_000_000.25, signature)
+    shelf.registry.mark(shelf.model, version, known_good_at=None)
+    (found,) = shelf.registry.versions(shelf.model)
+    assert (found.known_good_at, found.signature) == (None, None)
+
+
 def test_a_model_without_the_alias_is_an_error(shelf: Shelf) -> None:
     version = shelf.add()
     with pytest.raises(RegistryError, match=ALIAS) as caught:

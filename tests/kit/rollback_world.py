@@ -190,9 +190,9 @@ class WatchedRegistry:
         self._world.moves.append((model, expected, to))
         self._world.reach("moved")
 
-    def mark(self, model: str, version: str, *, known_good_at: float | None) -> None:
+    def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
         self._world.reach("mark")
-        self._inner.mark(model, version, known_good_at=known_good_at)
+        self._inner.mark(model, version, known_good_at=known_good_at, signature=signature)
 
     def close(self) -> None:
         self._inner.close()
