@@ -241,8 +241,10 @@ class Desk:
             thread.paged_at = now
             self._room -= 1
         seen = self._seen(thread, now)
-        thread.shown = len(seen)
         related = _named(incident for incident in seen if incident.id != face.id)
+        if max(len(seen), thread.shown) > 1:
+            self._board.relate(thread.id, related)
+        thread.shown = len(seen)
         told = msgspec.structs.replace(face, id=thread.id, severity=thread.severity, related=related)
         return [Transition(change, thread.tellings, told)]
 

@@ -127,6 +127,13 @@ class Incidents:
         """Somebody says that the open incident with this id is over; if something new alarms, it comes back."""
         return self._decide(incident, lambda current: steps.resolved(current, ts, by))
 
+    def relate(self, incident: str, related: tuple[str, ...]) -> None:
+        """Note in the open incident with this id what is told together with it; that is no step."""
+        for place, current in self._open.items():
+            if current.id == incident and current.related != related:
+                self._open[place] = msgspec.structs.replace(current, related=related)
+                return
+
     def dump(self) -> dict[str, bytes]:
         """What the board remembers beside the incidents that were told, by model, for the store."""
         remembered: dict[str, list[Incident]] = {}

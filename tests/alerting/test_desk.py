@@ -125,7 +125,11 @@ def test_one_labeler_over_five_models_is_one_page() -> None:
     told = [office.happens(i * 20, m, judged(Verdict.LABEL_TAMPERING, labeler="lab-2")) for i, m in enumerate(models)]
     assert told == [[("opened", "a")], [], [], [("updated", "a")], []]
     assert office.tell(120) == [("updated", "a")]
-    assert office.last().incident.related == tuple(f"{model} label_tampering" for model in "bcde")
+    related = tuple(f"{model} label_tampering" for model in "bcde")
+    assert office.last().incident.related == related
+    first = office.board.find("a", Problem.DETECTION)
+    assert first is not None
+    assert first.related == related  # its page names them too
     assert len({step.incident.id for _, step in office.told}) == 1
     # The first one ends, and the others go on: so does what people know.
     assert office.happens(200, "a", None) == [("updated", "b")]

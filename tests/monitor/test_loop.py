@@ -350,3 +350,27 @@ def test_a_busy_stream_of_many_models_is_worked_through_together_and_before_a_co
     assert built.shard.pipeline.read == 200
     built.loop.turn()  # the last poll is not full: nothing more is near
     assert not built.pipeline.thin
+
+
+@pytest.mark.parametrize("every", [3, 7])
+def test_what_is_told_does_not_depend_on_kills(house: Callable[..., House], tmp_path: Path, every: int) -> None:
+    """A killed process is one that is not asked to stop: what it had not committed is read and told again, once."""
+    log = write(tmp_path / "mail.jsonl", served(3000, flip_from=2000))
+    (tmp_path / "whole").mkdir()
+    whole = House(tmp_path / "whole", log)
+    whole.run()
+    expected = told(whole)
+    whole.close()
+    killed = house(log)
+    while not killed.source.finished:
+        killed = house(log)
+        killed.loop.start()
+        for _ in range(every):
+            if not killed.source.finished:
+                killed.loop.turn()
+        killed.loop.commit()
+        if not killed.source.finished:
+            killed.loop.turn()  # lost, unless it had something to tell
+    assert told(killed) == expected
+    assert expected
+    assert "opened" in {change for change, _ in expected}
