@@ -42,6 +42,8 @@ class AlertmanagerConfig(ReceiverConfig):
     """Sent as `Authorization: Bearer`."""
     every: Annotated[float, Field(ge=1, le=3600)] = 60.0
     """Seconds between two repeats."""
+    respect_silences: bool = False
+    """Whether a silence that somebody sets there holds back messages to all receivers."""
     ca_file: FilePath | None = None
     """PEM file of the authorities to trust instead of the usual ones."""
 

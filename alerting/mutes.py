@@ -1,7 +1,7 @@
 """What keeps an incident from being told for a while: silences that people set, and maintenance windows.
 
 A mute never hides that it exists (a silence is told when it begins and when it ends), never lasts for ever, and never
-hides attacks wholesale: it reaches a critical incident only if it names a model, a source or a labeler.
+hides attacks wholesale: it reaches a critical incident only if it names a model, a source, a labeler or an incident.
 """
 
 import re
@@ -21,7 +21,7 @@ from alerting.section import Section
 
 LONGEST = 30 * 86400.0
 """Seconds that a silence lasts at most."""
-_NAMES = {"model", "source", "labeler"}
+_NAMES = {"model", "source", "labeler", "incident"}
 _MATCHER = re.compile(r"(\w+)(=|!=)(.+)", re.DOTALL)
 
 
@@ -34,6 +34,7 @@ class Label(StrEnum):
     SEVERITY = "severity"
     SOURCE = "source"
     LABELER = "labeler"
+    INCIDENT = "incident"
 
     def of(self, incident: Incident) -> str:
         """The incident's value; empty where it names nobody."""
@@ -42,6 +43,8 @@ class Label(StrEnum):
                 return incident.attribution.source or ""
             case Label.LABELER:
                 return incident.attribution.labeler or ""
+            case Label.INCIDENT:
+                return incident.id
             case _:
                 return str(getattr(incident, self.value))
 
@@ -93,6 +96,8 @@ class Silence(msgspec.Struct, frozen=True):
     comment: str
     expired_by: str | None = None
     """Who ended it before its time; `ends_at` is then when."""
+    origin: str | None = None
+    """The receiver from which it was taken over; None if it was set here."""
 
     @property
     def id(self) -> str:
@@ -121,7 +126,8 @@ class Silence(msgspec.Struct, frozen=True):
     def reason(self) -> str:
         """One line for people: what is muted, by whom, until when and why."""
         what = ", ".join(map(str, self.matchers))
-        return f"silence {self.id} on {what} by {self.author} until {instant(self.ends_at)}: {self.comment}"
+        where = f" in {self.origin}" if self.origin else ""
+        return f"silence {self.id} on {what} by {self.author}{where} until {instant(self.ends_at)}: {self.comment}"
 
 
 def silence(matchers: Iterable[str], *, author: str, comment: str, now: float, seconds: float) -> Silence:

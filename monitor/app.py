@@ -14,6 +14,8 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
+from alerting import borrowed
+from alerting.alertmanager import AlertmanagerConfig
 from alerting.config import build as build_receivers
 from alerting.config import messages, supplies
 from alerting.delivery import Delivery
@@ -149,6 +151,11 @@ def serve(
         if config.audit.signing_key is not None:
             key = read_key(config.audit.signing_key.reveal())
             jobs.append(Job("audit", 60.0, lambda: _sign(store, key)))
+        jobs += [
+            Job(f"silences of {receiver.name}", 30.0, partial(_borrow, receiver, config, store))
+            for receiver in config.alerting.receivers
+            if isinstance(receiver, AlertmanagerConfig) and receiver.respect_silences
+        ]
         models = _open_registry(config)
         if models is not None:
             stack.callback(models.close)
@@ -206,6 +213,14 @@ def _rollback_policy(config: Config) -> Callable[[Incident, float], Action | Non
     if config.registry is None:
         return lambda _incident, _now: None
     return consider
+
+
+def _borrow(receiver: AlertmanagerConfig, config: Config, store: Store) -> None:
+    """Take over the silences of an Alertmanager; where it does not answer, those that are known stay until they end."""
+    there, now = borrowed.ask(receiver, supplies(config.alerting)), time.time()
+    if there is not None:
+        for silence in borrowed.changes(store.desk.silences(now), there, origin=receiver.name, now=now):
+            store.desk.save(silence)
 
 
 def _open_registry(config: Config) -> ModelRegistry | None:

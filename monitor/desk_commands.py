@@ -84,8 +84,8 @@ def silence_add(
         list[str],
         typer.Argument(
             help="Conditions, all of which must hold: label=pattern or label!=pattern; * is any text. Labels are "
-            "model, version, verdict, severity, source, labeler. Critical incidents are held back only by conditions "
-            "of which one names a model, a source or a labeler."
+            "model, version, verdict, severity, source, labeler, incident. Critical incidents are held back only by "
+            "conditions of which one names a model, a source, a labeler or an incident."
         ),
     ],
     duration: Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 7d; at most 30d.")],
