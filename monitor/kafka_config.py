@@ -86,8 +86,8 @@ class KafkaConfig(Section):
     session_timeout: Seconds = 45.0
     """A replica that was not heard of for so long loses its partitions."""
     heartbeat_interval: Seconds = 3.0
-    max_poll_interval: Seconds = 300.0
-    """A replica that did not ask for records for so long loses its partitions."""
+    max_poll_interval: Seconds = 60.0
+    """A replica that did not ask for records for so long loses its partitions; a rebalance waits no longer for it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -202,6 +202,7 @@ class Loop:
 
     def _look_for_stalls(self) -> None:
         self.due.stall.clear()
+        self._stalls.wait(ready=self._source.ready)
         behind = {p: count for p, count in self._source.lag(ask=True).items() if p not in self._gate.held}
         self._stalls.look(behind, {p: o for shard in self.shards.values() for p, o in shard.positions.items()})
 

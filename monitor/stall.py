@@ -1,4 +1,4 @@
-"""Stalls: a partition that has records to give and gives none, while the client believes that all is well."""
+"""Stalls: a partition that has records to give and gives none, or a group that lets nobody in."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,6 +7,8 @@ from monitor.source import Partition, SourceError
 
 LIMIT = 60.0
 """Seconds without a record from a partition that has some; then reading begins anew."""
+UNASSIGNED = 120.0
+"""Seconds outside of the group, which is longer than a member that is alive can make the others wait by default."""
 
 
 class StallWatch:
@@ -16,8 +18,17 @@ class StallWatch:
         """`limit` is in seconds, `timer` gives seconds that only ever pass."""
         self._limit = limit
         self._timer = timer
+        self._outside: float | None = None
+        """Since when no partitions have been assigned."""
         self._moved: dict[Partition, tuple[int | None, float]] = {}
         """Where each partition was when it last moved or had nothing to give, and when that was."""
+
+    def wait(self, *, ready: bool) -> None:
+        """Say whether the source is in the group. Raises SourceError if it has not been for too long."""
+        now = self._timer()
+        self._outside = None if ready else self._outside if self._outside is not None else now
+        if self._outside is not None and now - self._outside > UNASSIGNED:
+            raise SourceError(f"the group has assigned nothing for {now - self._outside:.0f} s")
 
     def look(self, behind: Mapping[Partition, int], positions: Mapping[Partition, int]) -> None:
         """Compare with the look before.

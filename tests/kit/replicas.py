@@ -42,6 +42,7 @@ def settings(broker: str, topics: Sequence[str], store: str | Path, folder: Path
             "session_timeout": 2.0,
             "heartbeat_interval": 0.3,
             "request_timeout": 3.0,
+            "max_poll_interval": 10.0,
             **kafka,
         },
         "models": {"*": {"reference": {"events": 1000}}},

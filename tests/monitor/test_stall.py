@@ -46,3 +46,17 @@ def test_one_that_moved_or_had_nothing_or_could_not_be_asked_begins_anew(
     else:
         with pytest.raises(SourceError):
             watch.look({ONE: 5}, between[1])
+
+
+def test_a_source_that_the_group_does_not_let_in_begins_anew() -> None:
+    timer = Timer()
+    watch = StallWatch(60.0, timer)
+    watch.wait(ready=False)
+    timer.now = 100.0
+    watch.wait(ready=True)
+    watch.wait(ready=False)
+    timer.now = 220.0
+    watch.wait(ready=False)
+    timer.now = 221.0
+    with pytest.raises(SourceError, match="assigned nothing for 121 s"):
+        watch.wait(ready=False)
