@@ -30,6 +30,11 @@ _log = structlog.get_logger(__name__)
 POLL = 0.25
 """Seconds that one poll waits for records: the longest that a stop or a due commit waits."""
 
+COMMIT_SHARE = 0.05
+"""Commits that nobody waits for take at most this share of the time: where one takes long, the next one is later."""
+LONGEST_REST = 60.0
+"""Seconds between two such commits at most, whatever they take; a crash repeats the work since the last one."""
+
 MakeShard = Callable[[str, Claim], Shard]
 """A shard of this name, as the store has it."""
 
@@ -85,6 +90,8 @@ class Loop:
         self._observer = observer
         self._clock = clock
         self._stalls = StallWatch()
+        self._rest_until = 0.0
+        """When, on the monotonic clock, a commit that nobody waits for may be made."""
         self._owner = f"{socket.gethostname()} (process {os.getpid()})"
 
     def start(self) -> None:
@@ -123,7 +130,8 @@ class Loop:
                 shard.listen()
         if self.due.stall.is_set():
             self._look_for_stalls()
-        if self.due.commit.is_set() or any(shard.steps for shard in self.shards.values()):
+        rested = time.monotonic() >= self._rest_until
+        if (self.due.commit.is_set() and rested) or any(shard.steps for shard in self.shards.values()):
             self.commit()
         seconds = time.perf_counter() - began
         self._observer.turned(len(records), seconds, [shard.pipeline for shard in worked])
@@ -134,6 +142,7 @@ class Loop:
         began, now = time.perf_counter(), self._clock()
         for shard in self.shards.values():
             shard.catch_up()
+        written = time.perf_counter()
         self._hear_of_actions()
         self._gate.flush()
         changed = [shard.pipeline.watches[model] for shard in self.shards.values() for model in shard.pipeline.changed]
@@ -153,8 +162,14 @@ class Loop:
         pipelines = [shard.pipeline for shard in self.shards.values()]
         self._observer.told(transitions, pipelines)
         self._observer.committed(changed, pipelines, self._source, time.perf_counter() - began)
+        self._rest_until = time.monotonic() + self.rest(time.perf_counter() - written)
         if any(commit.messages for commit in commits):
             self._reactions.wake()
+
+    @staticmethod
+    def rest(seconds: float) -> float:
+        """How long to do without a commit after one that took so many seconds."""
+        return min(seconds * (1 / COMMIT_SHARE - 1), LONGEST_REST)
 
     def _with_reactions(self, taken: Taken, now: float) -> Commit:
         asked = (self._reactions.rollback(incident, now) for incident in taken.commit.incidents)

@@ -33,9 +33,11 @@ DETECTION, JOIN, QUARANTINE = DetectionConfig(), JoinConfig(), QuarantineConfig(
 class Daemon:
     """A loop on a source, with the defaults of the configuration, and nobody to send messages to."""
 
-    def __init__(self, source: EventSource, baselines: Mapping[str, Baseline], folder: Path) -> None:
-        """`folder` takes the store and the quarantine."""
-        self.store = Store(folder / "bench.db")
+    def __init__(
+        self, source: EventSource, baselines: Mapping[str, Baseline], folder: Path, location: str | Path | None = None
+    ) -> None:
+        """`folder` takes the quarantine, and the store unless that is at `location`."""
+        self.store = Store(location or folder / "bench.db")
         metrics = Metrics(CollectorRegistry())
         gate = Gate(
             FileQuarantine(
