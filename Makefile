@@ -38,6 +38,7 @@ bench: setup  ## How soon, how often wrong, how fast, beside peers; ARGS=--quick
 	$(RUN)python -m tests.bench.detection $(ARGS)
 	$(RUN)python -m tests.bench.run_length $(ARGS)
 	$(RUN)python -m tests.bench.pipeline $(ARGS)
+	$(RUN)python -m tests.bench.stages
 
 lint: setup  ## Style, types, import layers.
 	$(RUN)ruff format --check .

@@ -6,7 +6,7 @@ import pytest
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
 from detectors.cells import NumericCells
 from detectors.edetector import Batch, Family, Turn
-from tests.bench import detection, engine, paths, pipeline, report, run_length
+from tests.bench import detection, engine, paths, pipeline, report, run_length, stages
 from tests.bench.paths import first_passages
 from tests.bench.protocol import running_maxima
 from tests.bench.report import Row
@@ -153,3 +153,19 @@ def test_the_path_is_measured_with_both_clients(embedded_broker: Broker) -> None
         ("models", 10),
     }
     assert "bare pipe" in pipeline.tables(rows)
+
+
+@pytest.mark.slow
+def test_every_stage_is_measured() -> None:
+    found = stages.run(batches=1, rounds=2)
+    assert set(found) == {
+        stages.BARE,
+        stages.DECODE,
+        stages.TAKE,
+        stages.ENCODE,
+        stages.ENGINE,
+        stages.REPORT,
+        stages.PATH,
+    }
+    assert min(found.values()) > 0
+    assert found[stages.PATH] == found[stages.TAKE] + found[stages.REPORT]
