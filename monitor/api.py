@@ -2,26 +2,34 @@
 
 from collections.abc import Callable, Collection, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from alerting.incident import Incident
 from monitor.access import Principal, Role
-from monitor.action import Action, ActionState
-from monitor.audit import Act, Entry
+from monitor.action import Action
+from monitor.api_changes import Changes, changing
+from monitor.audit import Entry
 from monitor.baseline import describe
 from monitor.endpoint import Call, Endpoint, ProblemError
 from monitor.openapi import document
 from monitor.registry import ModelRegistry
+from monitor.views import (
+    ActionQuery,
+    Actions,
+    Audit,
+    Audited,
+    AuditQuery,
+    IncidentQuery,
+    Incidents,
+    Me,
+    Model,
+    Models,
+    Version,
+    Versions,
+)
 from monitor.watch import Watch
-
-MAX_PAGE = 1000
-"""Things on one page at most."""
-
-Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE, description="So many at most.")]
-After = Annotated[str, msgspec.Meta(description="Go on after the page that had this as `next`.")]
-OfModel = Annotated[str, msgspec.Meta(description="Of this model only.")]
 
 NOT_FOUND = HTTPStatus.NOT_FOUND
 
@@ -69,115 +77,12 @@ class Sources(msgspec.Struct, frozen=True):
     """None where no registry is configured."""
 
 
-class Model(msgspec.Struct, frozen=True):
-    """A model that is watched."""
-
-    name: str
-    learning: bool
-    """Whether its baseline is still being learnt from the stream."""
-    events: int
-    """Predictions, features and joined labels so far."""
-    learnt: int
-    """Of these, what the baseline has so far, while it is being learnt."""
-    last_event: float | None
-    """The newest event time."""
-    baseline: str | None
-    """The digest of the baseline in use."""
-
-
-class Version(msgspec.Struct, frozen=True):
-    """A version in the model registry."""
-
-    version: str
-    created: float
-    ready: bool
-    serving: bool
-    """Whether the serving alias is at it."""
-    digest: str | None
-    known_good_at: float | None
-    revoked: bool
-
-
-class Me(msgspec.Struct, frozen=True):
-    """Whoever is asking."""
-
-    name: str
-    role: Role
-    models: tuple[str, ...] | None
-
-
-class Models(msgspec.Struct, frozen=True):
-    """Models by name."""
-
-    models: list[Model]
-
-
-class Versions(msgspec.Struct, frozen=True):
-    """Versions of a model, the newest first."""
-
-    versions: list[Version]
-
-
-class Incidents(msgspec.Struct, frozen=True):
-    """A page of incidents, the newest first."""
-
-    incidents: list[Incident]
-    next: str | None
-    """What `after` has to be for the next page; null on the last one."""
-
-
-class Actions(msgspec.Struct, frozen=True):
-    """A page of rollbacks, the newest first."""
-
-    actions: list[Action]
-    next: str | None
-
-
-class Audited(msgspec.Struct, frozen=True):
-    """One entry of the audit log."""
-
-    number: int
-    digest: str
-    act: Act
-
-
-class Audit(msgspec.Struct, frozen=True):
-    """A page of the audit log, the newest entry first."""
-
-    entries: list[Audited]
-    next: int | None
-
-
-class IncidentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which incidents."""
-
-    open_only: Annotated[bool, msgspec.Meta(description="Without those that are over.")] = False
-    model: OfModel | None = None
-    limit: Limit = 100
-    after: After | None = None
-
-
-class ActionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rollbacks."""
-
-    model: OfModel | None = None
-    state: ActionState | None = None
-    limit: Limit = 100
-    after: After | None = None
-
-
-class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries."""
-
-    limit: Limit = 100
-    after: Annotated[int, msgspec.Meta(ge=1, description="Go on after the page that had this as `next`.")] | None = None
-
-
-def table(sources: Sources, *, is_open: bool) -> list[Endpoint]:
+def table(sources: Sources, changes: Changes, *, is_open: bool) -> list[Endpoint]:
     """Every call that there is. The order counts: of two that fit, the first is taken.
 
     Args:
         sources: where answers come from.
+        changes: what can be changed.
         is_open: whether everybody may look, for the document.
     """
     ask = _Answers(sources)
@@ -194,6 +99,7 @@ def table(sources: Sources, *, is_open: bool) -> list[Endpoint]:
         Endpoint("GET", "/actions/{incident}", see, "The rollback that one incident asked for.", Action, ask.action),
     ]
     endpoints.append(Endpoint("GET", "/audit", Role.ADMIN, "What was done, and by whom.", Audit, ask.audit, AuditQuery))
+    endpoints += changing(changes)
     made = document(endpoints, is_open=is_open)
     about = Endpoint("GET", "/openapi.json", see, "This document.", dict[str, Any], lambda _call: made)
     return [*endpoints, about]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,6 +27,7 @@ from monitor import logs
 from monitor.access import Access
 from monitor.action import Action
 from monitor.api import Sources, table
+from monitor.api_changes import Changes
 from monitor.audit import read_key
 from monitor.baseline import Baseline, BaselineError
 from monitor.baseline import load as load_baseline
@@ -164,6 +166,7 @@ def serve(
             marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
             jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
         access = Access(config.server.access)
+        changes = Changes(store, store.desk, store.approvals, config.rollback, lambda: uuid4().hex, time.time)
         asked = Sources(store, store.actions, store.audit, supervisor.watches, models)
         health: dict[str, Probe] = {
             "loop": turned,
@@ -182,7 +185,7 @@ def serve(
             config.server.host,
             config.server.port,
             registry=registry,
-            endpoints=table(asked, is_open=access.is_open),
+            endpoints=table(asked, changes, is_open=access.is_open),
             access=access,
             health=health,
             readiness={"reading": supervisor.unready},

@@ -4,7 +4,7 @@ The table is the truth: routing, roles, the check of parameters, the OpenAPI doc
 asks is known first, then their role is checked, then the parameters; only then does anything look into the store.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -80,8 +80,11 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def routes(endpoints: Sequence[Endpoint], access: Access) -> list[Route]:
-    """The table as Starlette wants it."""
-    return [Route(PREFIX + each.path, _answering(each, access), methods=[each.method]) for each in endpoints]
+    """The table as Starlette wants it: one route for each path, so that it knows all methods of a path."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(PREFIX + endpoint.path, {})[endpoint.method] = endpoint
+    return [Route(path, _page(by_method, access), methods=list(by_method)) for path, by_method in paths.items()]
 
 
 def answer(value: object, status: int = 200) -> Response:
@@ -106,33 +109,32 @@ def refused(_request: Request, error: Exception) -> Response:
     return problem(error.status_code, error.detail, dict(error.headers or {}))
 
 
-def _answering(endpoint: Endpoint, access: Access) -> Callable[[Request], Any]:
-    def respond(request: Request, raw: bytes) -> Response:
+def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:
+        endpoint = by_method["GET" if request.method == "HEAD" else request.method]
         try:
             who = _permitted(endpoint, access, request)
-            call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw))
-            return answer(endpoint.handle(call))
+            raw = await _read(request, endpoint) if endpoint.changes else b""
         except ProblemError as error:
             return problem(error.status, str(error))
-        except StoreError as error:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        except RegistryError as error:  # what it said in detail is for the log and for whoever runs it
-            if error.passing:
-                return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model registry does not answer")
-            return problem(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
+        # In a thread, so that a slow disk does not hold up the probes.
+        return await run_in_threadpool(_respond, endpoint, who, request, raw)
 
-    if not endpoint.changes:
-        # A plain function: Starlette runs it in its threads, so a slow disk does not hold up the probes.
-        return lambda request: respond(request, b"")
+    return page
 
-    async def change(request: Request) -> Response:
-        try:
-            raw = await _read(request)
-        except ProblemError as error:
-            return problem(error.status, str(error))
-        return await run_in_threadpool(respond, request, raw)
 
-    return change
+def _respond(endpoint: Endpoint, who: Principal, request: Request, raw: bytes) -> Response:
+    try:
+        call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw))
+        return answer(endpoint.handle(call))
+    except ProblemError as error:
+        return problem(error.status, str(error))
+    except StoreError as error:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    except RegistryError as error:  # what it said in detail is for the log and for whoever runs it
+        if error.passing:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model registry does not answer")
+        return problem(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
 
 
 def _permitted(endpoint: Endpoint, access: Access, request: Request) -> Principal:
@@ -144,7 +146,10 @@ def _permitted(endpoint: Endpoint, access: Access, request: Request) -> Principa
     return who
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, endpoint: Endpoint) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if endpoint.body is not None and kind != "application/json":
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json")
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -167,6 +172,6 @@ def _body(endpoint: Endpoint, raw: bytes) -> msgspec.Struct | None:
     if endpoint.body is None:
         return None
     try:
-        return msgspec.json.decode(raw or b"{}", type=endpoint.body)
+        return msgspec.json.decode(raw, type=endpoint.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"body: {error}") from error

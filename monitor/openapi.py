@@ -19,6 +19,7 @@ _COMMON = (
     HTTPStatus.NOT_FOUND,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
+_OF_CHANGES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 _PLACE = re.compile(r"\{(\w+)(?::path)?\}")
 
 
@@ -66,12 +67,12 @@ def _operation(endpoint: Endpoint, refs: dict[int, Json], components: Json) -> J
             "200": {"description": "Done.", "content": {"application/json": {"schema": refs[id(endpoint.answer)]}}},
         },
     }
-    for status in sorted({*_COMMON, *endpoint.errors}):
+    for status in sorted({*_COMMON, *endpoint.errors, *(_OF_CHANGES if endpoint.changes else ())}):
         content = {"application/problem+json": {"schema": refs[id(Problem)]}}
         found["responses"][str(status.value)] = {"description": status.phrase, "content": content}
     if endpoint.body is not None:
         content = {"application/json": {"schema": refs[id(endpoint.body)]}}
-        found["requestBody"] = {"content": content}
+        found["requestBody"] = {"content": content, "required": True}
     return found
 
 

@@ -82,6 +82,7 @@ class Store:
     Attributes:
         outbox: the messages.
         actions: the rollbacks.
+        approvals: the same, as people decide about them, whichever replica works for them.
         stops: what stops them.
         marks: which versions were known to be good.
         desk: silences, and what people have decided.
@@ -103,6 +104,7 @@ class Store:
         self._holding = Holding()
         self.outbox = OutboxTable(self._database, self._holding)
         self.actions = ActionTable(self._database, self._holding)
+        self.approvals = ActionTable(self._database, Holding())
         self.stops = StopTable(self._database)
         self.marks = MarkTable(self._database)
         self.desk = DeskTable(self._database)

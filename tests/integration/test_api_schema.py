@@ -16,7 +16,7 @@ PROGRAM = Path(sys.executable).with_name("schemathesis")
 def run(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[str]:
     fixed = [
         "--checks=all",
-        "--max-examples=30",
+        "--max-examples=20",
         "--seed=1",
         "--generation-database=none",
         "--no-color",

@@ -1,10 +1,12 @@
 """A served API over a real store, a real registry and two watched models, and one token for each kind of person."""
 
 import hashlib
+import itertools
 import json
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ from alerting.incident import Onset, Status
 from monitor.access import Access, AccessConfig, Role
 from monitor.action import Action, ActionState
 from monitor.api import Sources, table
+from monitor.api_changes import Changes
 from monitor.endpoint import Endpoint
 from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.pipeline import Pipeline
+from monitor.rollback_config import RollbackConfig
 from monitor.server import Server
 from monitor.store import Commit, Store
 from tests.kit.incidents import OPENED_AT, incident
@@ -28,9 +33,12 @@ PEOPLE: Mapping[str, tuple[Role, tuple[str, ...] | None]] = {
     "approver": (Role.APPROVER, None),
     "admin": (Role.ADMIN, None),
     "mail-viewer": (Role.VIEWER, ("mail",)),
+    "mail-admin": (Role.ADMIN, ("mail",)),
 }
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Clients of plain HTTP need none, and making the default one takes a while."""
+NOW = 1_772_500_000.0
+"""What the clock of the API says, always."""
 TOKENS = {name: f"{name}-2b7e151628aed2a6abf7158809cf4f3c" for name in PEOPLE}
 INCIDENTS = [
     incident(id="a1", model="mail"),
@@ -70,16 +78,18 @@ class Api:
 @contextmanager
 def served_api(folder: Path, *, tokens: bool = True) -> Iterator[Api]:
     """Serve it on a free port."""
-    pipeline = make_pipeline()
-    pipeline.process(records(World(predictions=1_700).events()))
-    pipeline.process(records(World(predictions=50, model="net-ids").events()))
+    pipeline = watching()
     (folder / "registry.json").write_text(json.dumps(REGISTRY))
     registry = FileRegistry(FileRegistryConfig(kind="file", path=folder / "registry.json"))
     with closing(Store(folder / "tocsin.db")) as store, closing(registry):
         store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
         access = Access(AccessConfig.model_validate({"tokens": configured() if tokens else ()}))
         sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), registry)
-        endpoints = table(sources, is_open=access.is_open)
+        numbers = itertools.count()
+        changes = Changes(
+            store, store.desk, store.approvals, RollbackConfig(), lambda: f"d{next(numbers)}", lambda: NOW
+        )
+        endpoints = table(sources, changes, is_open=access.is_open)
         parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
         server.start()
@@ -87,6 +97,15 @@ def served_api(folder: Path, *, tokens: bool = True) -> Iterator[Api]:
             yield Api(f"http://127.0.0.1:{server.port}", endpoints, store, folder / "registry.json")
         finally:
             server.stop()
+
+
+@cache
+def watching() -> Pipeline:
+    """Two models that are watched, one of them still learning; nobody changes them."""
+    pipeline = make_pipeline()
+    pipeline.process(records(World(predictions=1_700).events()))
+    pipeline.process(records(World(predictions=50, model="net-ids").events()))
+    return pipeline
 
 
 def configured() -> list[dict[str, Any]]:
