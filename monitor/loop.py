@@ -75,6 +75,7 @@ class Loop:
         observer: Observer,
         *,
         due: Due | None = None,
+        stalls: StallWatch | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Compose the loop; `clock` gives epoch seconds."""
@@ -89,7 +90,7 @@ class Loop:
         self._reactions = reactions
         self._observer = observer
         self._clock = clock
-        self._stalls = StallWatch()
+        self._stalls = stalls or StallWatch()
         self._rest_until = 0.0
         """When, on the monotonic clock, a commit that nobody waits for may be made."""
         self._owner = f"{socket.gethostname()} (process {os.getpid()})"

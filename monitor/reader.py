@@ -25,6 +25,7 @@ from monitor.quarantine import InvalidRatio, open_quarantine
 from monitor.shard import Shard, by_number, undivided
 from monitor.silence import Silence
 from monitor.source import EventSource
+from monitor.stall import StallWatch
 from monitor.store import Claim, Store
 from monitor.watch import Until, Watch
 
@@ -79,7 +80,10 @@ class Reader:
             shared = config.kafka.replicas == "several"
             make = partial(self._shard, gate, watches(config, self._baselines))
             shard_of = by_number if shared else undivided
-            yield Loop(source, shard_of, make, gate, self._store, self._reactions, self._observer, due=self.due)
+            parts = (gate, self._store, self._reactions, self._observer)
+            # A rebalance waits for `max_poll_interval` at most; more than that is no waiting any more.
+            stalls = StallWatch(outside=config.kafka.max_poll_interval + 10.0)
+            yield Loop(source, shard_of, make, *parts, due=self.due, stalls=stalls)
 
     def _shard(self, gate: Gate, watch: Callable[[str], Watch | None], name: str, claim: Claim) -> Shard:
         config = self._config

@@ -7,16 +7,23 @@ from monitor.source import Partition, SourceError
 
 LIMIT = 60.0
 """Seconds without a record from a partition that has some; then reading begins anew."""
-UNASSIGNED = 120.0
-"""Seconds outside of the group, which is longer than a member that is alive can make the others wait by default."""
 
 
 class StallWatch:
     """Looked at now and then by the loop."""
 
-    def __init__(self, limit: float = LIMIT, timer: Callable[[], float] = time.monotonic) -> None:
-        """`limit` is in seconds, `timer` gives seconds that only ever pass."""
+    def __init__(
+        self, limit: float = LIMIT, outside: float = LIMIT, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Watch.
+
+        Args:
+            limit: seconds that a partition may stand still.
+            outside: seconds that the group may assign nothing: longer than a member that lives can make others wait.
+            timer: seconds that only ever pass.
+        """
         self._limit = limit
+        self._longest_outside = outside
         self._timer = timer
         self._outside: float | None = None
         """Since when no partitions have been assigned."""
@@ -27,7 +34,7 @@ class StallWatch:
         """Say whether the source is in the group. Raises SourceError if it has not been for too long."""
         now = self._timer()
         self._outside = None if ready else self._outside if self._outside is not None else now
-        if self._outside is not None and now - self._outside > UNASSIGNED:
+        if self._outside is not None and now - self._outside > self._longest_outside:
             raise SourceError(f"the group has assigned nothing for {now - self._outside:.0f} s")
 
     def look(self, behind: Mapping[Partition, int], positions: Mapping[Partition, int]) -> None:

@@ -17,7 +17,7 @@ class Timer:
 
 def test_a_partition_that_stands_still_is_named() -> None:
     timer = Timer()
-    watch = StallWatch(60.0, timer)
+    watch = StallWatch(60.0, 120.0, timer)
     watch.look({ONE: 5, OTHER: 0}, {ONE: 10, OTHER: 3})
     timer.now = 60.0
     watch.look({ONE: 7, OTHER: 0}, {ONE: 10, OTHER: 3})
@@ -34,7 +34,7 @@ def test_one_that_moved_or_had_nothing_or_could_not_be_asked_begins_anew(
     between: tuple[dict[Partition, int], dict[Partition, int]],
 ) -> None:
     timer = Timer()
-    watch = StallWatch(60.0, timer)
+    watch = StallWatch(60.0, 120.0, timer)
     watch.look({ONE: 5}, {ONE: 10})
     timer.now = 50.0
     watch.look(*between)
@@ -50,7 +50,7 @@ def test_one_that_moved_or_had_nothing_or_could_not_be_asked_begins_anew(
 
 def test_a_source_that_the_group_does_not_let_in_begins_anew() -> None:
     timer = Timer()
-    watch = StallWatch(60.0, timer)
+    watch = StallWatch(60.0, 120.0, timer)
     watch.wait(ready=False)
     timer.now = 100.0
     watch.wait(ready=True)
