@@ -123,6 +123,11 @@ def _beside_the_engine() -> Row:
                 ),
             ),
             lines(
+                "Drill",
+                "Predictions until the last simulated fault was found. It is tried every six hours.",
+                Query(f"max by (model) (tocsin_drill_events{{{MODEL}}})", "{{model}}"),
+            ),
+            lines(
                 "Streams",
                 "Score streams that are watched; each new source or labeler adds some, up to a bound.",
                 Query(f"sum(tocsin_streams{{{MODEL}}})", "streams"),

@@ -34,6 +34,7 @@ from monitor.baseline import load as load_baseline
 from monitor.companions import Companions
 from monitor.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.config import load as load_config
+from monitor.drill import Drills
 from monitor.guard import executor, marker, open_registry, signer, verifier
 from monitor.jobs import Job, schedule
 from monitor.loop import Reactions
@@ -148,6 +149,7 @@ def serve(
             Job("silence", min(config.detection.silence_after / 10, 30.0), reader.due.silence.set),
             Job("stall", STALL_CHECK, reader.due.stall.set),
             Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
+            Job("drill", 10.0, Drills(supervisor.watches, lambda m, n: metrics.detection.drill.at(m).set(n)).run_once),
             Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
         ]
         if config.audit.signing_key is not None:

@@ -100,6 +100,11 @@ class Detection:
         self.invalid_values = make.counter(
             "invalid_values_total", "Feature values that were missing or not of the baseline's type, by model.", "model"
         )
+        self.drill = make.gauge(
+            "drill_events",
+            "Predictions until the last simulated fault was found, by model; +Inf if it was not.",
+            "model",
+        )
         self.companions = make.counter(
             "companion_detections_total",
             "Changes that a detector of river has seen, where one is configured.",

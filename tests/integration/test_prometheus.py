@@ -21,6 +21,7 @@ PACE = float(os.environ.get("TOCSIN_PACE", "25"))
 """Seconds of the attack; more of them make better pictures."""
 EMPTY = {
     "TocsinBusy": "needs more events than a core can work through, for half an hour",
+    "TocsinDrillFailed": "every simulated fault is found",
     "TocsinJobFails": "needs a store or a registry that is broken for a quarter of an hour",
     "TocsinJobMissing": "needs a job that hangs for five minutes",
     "TocsinLabelsMissing": "needs an hour without labels",

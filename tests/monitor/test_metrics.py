@@ -22,6 +22,7 @@ SPECIFIED = {
     "events_invalid_total": ["reason"],
     "events_total": ["model", "kind"],
     "delivery_seconds": ["receiver"],
+    "drill_events": ["model"],
     "evidence": ["model", "kind", "name"],
     "incident_opened_timestamp_seconds": ["incident", "model", "version", "verdict", "severity"],
     "incidents_open": ["model", "verdict", "severity"],
