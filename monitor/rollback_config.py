@@ -51,8 +51,8 @@ class RollbackConfig(Section):
     """The mode of single models, where it differs from `mode`."""
 
     # What the evidence has to be.
-    min_families: int = Field(default=2, ge=1, le=3)
-    """Families of evidence that must agree: labels, answers, inputs."""
+    min_families: int = Field(default=2, ge=1, le=2)
+    """Families of evidence that must agree: labels, answers."""
     min_effect: float = Field(default=0.05, ge=0, lt=1)
     """By how much the share of wrong answers must have risen."""
     min_labels: int = Field(default=100, ge=1)

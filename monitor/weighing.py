@@ -1,9 +1,9 @@
 """Weighing what speaks against a version: two families of evidence that do not lean on each other.
 
 `labels`: labels contradict its answers more often than those of the versions before. Whoever writes labels can do this
-to any model. `answers`: its answers themselves have moved, from the one class to the other; no label can do this.
-`inputs`: features have moved; whoever sends inputs can do this to any model. Each is asked again without its strongest
-witness, because one source or one labeler must never be enough to move an alias.
+to any model. `answers`: its answers themselves have moved, from the one class to the other; no label can do this. Each
+is asked again without its strongest witness, because one source or one labeler must never be enough to move an alias.
+Inputs that have moved are no evidence against a model: whoever sends them can do that to any.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from alerting.incident import Incident
 from detectors.shares import risen
 from monitor.answers import LABELER, NOBODY, OTHERS, SOURCE, WITNESSES, Answered, Answers, total
 
-LABELS, ANSWERS, INPUTS = "labels", "answers", "inputs"
+LABELS, ANSWERS = "labels", "answers"
 STRONG = 5.0
 """Nats from which a family counts; by chance alone about 1 comparison in 1,600 reaches them."""
 DOUBT = 1.0
@@ -84,7 +84,7 @@ def weigh(incident: Incident, answers: Answers, version: str, standards: Standar
         return Weighed(missing=("no earlier version has answered anything that could be compared",))
     if pair[0] is None or pair[1] is None:
         return Weighed(missing=("it is not told which class is taken for which",))
-    return _Trial(accused, before, pair[0], pair[1], standards).judge(incident)
+    return _Trial(accused, before, pair[0], pair[1], standards).judge()
 
 
 class _Trial:
@@ -99,7 +99,7 @@ class _Trial:
         self._to = class_to
         self._standards = standards
 
-    def judge(self, incident: Incident) -> Weighed:
+    def judge(self) -> Weighed:
         told = {kind: self._told(kind) for kind in WITNESSES}
         moved = self._moved()
         labels = _sum(told[LABELER].values())
@@ -118,8 +118,6 @@ class _Trial:
                 missing.append("one source gives too much of the evidence by answers")
             else:
                 families.append(ANSWERS)
-        if any(evidence.family == "features" for evidence in incident.evidence):
-            families.append(INPUTS)
         suspects = [name for kind in WITNESSES if (name := self._suspect(kind, told[kind]))] if enough else []
         return Weighed(
             tuple(families), tuple(missing), next(iter(suspects), None), labels.of, labels.hits, labels.before

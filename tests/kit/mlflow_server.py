@@ -41,6 +41,12 @@ class MlflowServer:
     def set_alias(self, model: str, alias: str, number: str) -> None:
         self._post("registered-models/alias", {"name": model, "alias": alias, "version": number})
 
+    def alias(self, model: str, alias: str) -> str:
+        """MLflow's number of the version that an alias points to."""
+        query = {"name": model, "alias": alias}
+        answer = httpx.get(f"{self.url}/api/2.0/mlflow/registered-models/alias", params=query, timeout=30.0)
+        return str(answer.raise_for_status().json()["model_version"]["version"])
+
     def set_tag(self, model: str, number: str, key: str, value: str) -> None:
         self._post("model-versions/set-tag", {"name": model, "version": number, "key": key, "value": value})
 

@@ -160,7 +160,7 @@ def judged(
 def test_a_model_that_all_witnesses_accuse_is_acted_on() -> None:
     found = judged(answers())
     assert (found.outcome, found.reasons, found.version) == (Outcome.ACT, (), "1.2.0")
-    assert found.families == ("labels", "answers", "inputs")
+    assert found.families == ("labels", "answers")
 
 
 def test_labels_alone_are_not_enough() -> None:
@@ -168,15 +168,15 @@ def test_labels_alone_are_not_enough() -> None:
     told = answers(flipped=0.0)
     for number in range(200):
         told.take_label("1.2.0", f"src-{number % 5}", f"lab-{number % 4}", "ham", "spam")
-    found = judged(told, about=incident(evidence=()))
+    found = judged(told)
     assert found.outcome is Outcome.HOLD
     assert found.families == ("labels",)
     assert "2 families of evidence must agree, and only labels may be counted" in found.reasons
-    assert judged(told, about=incident(evidence=()), min_families=1).outcome is Outcome.ACT
+    assert judged(told, min_families=1).outcome is Outcome.ACT
 
 
 def test_answers_alone_are_not_enough() -> None:
-    found = judged(answers(labelled=False), about=incident(evidence=()))
+    found = judged(answers(labelled=False))
     assert (found.outcome, found.families) == (Outcome.HOLD, ("answers",))
 
 
@@ -185,7 +185,7 @@ def test_answers_alone_are_not_enough() -> None:
     [({"labelers": ["lab-2"]}, "labeler"), ({"sources": ["src-1"]}, "source"), ({"sources": [None]}, "source")],
 )
 def test_one_witness_is_not_enough(liar: dict[str, Any], witness: str) -> None:
-    found = judged(answers(**liar), about=incident(evidence=()))
+    found = judged(answers(**liar))
     assert found.outcome is Outcome.HOLD
     assert f"one {witness} gives too much of the evidence by labels" in found.reasons
     allowed = [other for other in ("source", "labeler") if other != witness]
@@ -195,7 +195,7 @@ def test_one_witness_is_not_enough(liar: dict[str, Any], witness: str) -> None:
 @pytest.mark.parametrize("kind", ["sources", "labelers"])
 def test_names_that_were_invented_are_one_witness(kind: str) -> None:
     invented = {kind: [f"new-{number}" for number in range(40)]}
-    found = judged(answers(**invented), about=incident(evidence=()))
+    found = judged(answers(**invented))
     assert f"one {kind[:-1]} gives too much of the evidence by labels" in found.reasons
 
 
@@ -206,7 +206,7 @@ def test_a_liar_is_named_and_the_stream_is_to_be_quarantined(who: dict[str, str]
     for number in range(120):
         other = {"source" if "labeler" in who else "labeler": others[number % len(others)]}
         lie(told, "1.2.0", 1, **(who | other))
-    found = judged(told, about=incident(evidence=()))
+    found = judged(told)
     assert found.outcome is Outcome.PASS
     (kind, name), *_ = who.items()
     assert found.reasons[0].startswith(f"quarantine {kind} {name} instead")
