@@ -21,6 +21,7 @@ from alerting.life import Seconds, worse
 from alerting.message import clean
 from alerting.mutes import MaintenanceWindow, Silence, reaches
 from alerting.section import Section
+from alerting.thread import Thread
 
 MAX_RELATED = 20
 """Other incidents of a thread that a message names; the rest is counted."""
@@ -44,31 +45,6 @@ class DeskConfig(Section):
     pages_within: Seconds = 600.0
     digest_every: Seconds = 300.0
     """How often the digest is told anew while it changes."""
-
-
-class Thread(msgspec.Struct):
-    """What is told about one cause. Times are epoch seconds."""
-
-    id: str
-    """That of the incident that began it; receivers know the thread by it."""
-    cause: str
-    joined_at: float
-    """When the incident that joined last had opened."""
-    severity: Severity
-    """The worst so far."""
-    members: list[str]
-    """Incidents that fire now, the earliest first."""
-    open: bool = False
-    """Whether people know of it, and have not heard of its end."""
-    tellings: int = 0
-    told_at: float = 0.0
-    told_severity: Severity = Severity.INFO
-    paged_at: float = 0.0
-    """When its last beginning was told."""
-    news: bool = False
-    """Whether something has changed since it was told."""
-    shown: int = 0
-    """How many of its incidents were not muted when it was told."""
 
 
 class Told(NamedTuple):
@@ -180,19 +156,27 @@ class Desk:
             thread = None
         if thread is None:
             thread = self._join(incident, because)
-        self._by_cause[thread.cause].pop(thread.id, None)
-        self._by_cause[because][thread.id] = thread
-        thread.cause = because
+        self._file(thread, because)
         if incident.id not in self._of:
             thread.members.append(incident.id)
             self._of[incident.id] = thread
         return thread
 
+    def _file(self, thread: Thread, because: str | None) -> None:
+        """Put a thread under another cause, or under none; causes have names from events: none is kept for nothing."""
+        held = self._by_cause[thread.cause]
+        held.pop(thread.id, None)
+        if not held:
+            del self._by_cause[thread.cause]
+        if because is not None:
+            self._by_cause[because][thread.id] = thread
+            thread.cause = because
+
     def _join(self, incident: Incident, because: str) -> Thread:
         """The thread that an incident belongs to by its cause and its time; a new one if there is none."""
         near = [
             thread
-            for thread in self._by_cause[because].values()
+            for thread in self._by_cause.get(because, {}).values()
             if thread.members and abs(incident.opened_at - thread.joined_at) <= self._config.group_within
         ]
         if not near:
@@ -283,9 +267,8 @@ class Desk:
         remembered = self._board.remembered() if over else frozenset()
         for thread in over:
             if thread.id not in remembered:
-                del self._threads[thread.id], self._by_cause[thread.cause][thread.id]
-                if not self._by_cause[thread.cause]:
-                    del self._by_cause[thread.cause]
+                del self._threads[thread.id]
+                self._file(thread, None)
 
 
 def _named(incidents: Iterable[Incident]) -> tuple[str, ...]:

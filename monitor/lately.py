@@ -3,7 +3,6 @@
 It is not stored, and how batches are cut shows in it: no verdict rests on it. After a restart it begins anew.
 """
 
-from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -31,8 +30,10 @@ class Lately:
         """Predictions by the slot of their source."""
         self.confusion: Floats = np.zeros((classes, classes))
         """Joined labels: rows are true classes, columns what was predicted."""
-        self.curves: defaultdict[str, deque[tuple[float, float]]] = defaultdict(lambda: deque(maxlen=POINTS))
-        """The largest statistic of each family over time: epoch seconds and value."""
+        self._families: tuple[str, ...] = ()
+        self._points: Floats = np.zeros((0, 0))
+        """A ring of points: epoch seconds, and the largest statistic of each family."""
+        self._taken = 0
         self._since = STRIDE
 
     def take(self, features: FeatureColumns, labels: LabelColumns) -> None:
@@ -57,8 +58,22 @@ class Lately:
         if not now and self._since < STRIDE:
             return
         self._since = 0
-        for family, level in levels().items():
-            self.curves[family].append((ts, level))
+        found = levels()
+        if not self._families:
+            self._families = tuple(found)
+            self._points = np.zeros((POINTS, 1 + len(found)))
+        self._points[self._taken % POINTS] = (ts, *(found[family] for family in self._families))
+        self._taken += 1
+
+    @property
+    def curves(self) -> dict[str, list[tuple[float, float]]]:
+        """The largest statistic of each family over time: epoch seconds and value, the oldest first."""
+        first = max(self._taken - POINTS, 0)
+        rows = self._points[np.arange(first, self._taken) % POINTS] if self._taken else self._points
+        return {
+            family: list(zip(rows[:, 0].tolist(), rows[:, 1 + place].tolist(), strict=True))
+            for place, family in enumerate(self._families)
+        }
 
     @staticmethod
     def _fade(counts: Floats) -> None:

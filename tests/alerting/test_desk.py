@@ -286,6 +286,17 @@ def test_an_id_stands_for_all_that_is_told_under_it() -> None:
     assert office.desk.members("nobody") == ["nobody"]
 
 
+def test_nothing_is_kept_of_what_is_over() -> None:
+    office = Office(life=LifeConfig(reopen_within=0.0), pages_within=10.0)
+    for number in range(50):
+        office.happens(number, "m", judged(Verdict.BACKDOOR, source=f"invented-{number}"))
+        office.happens(number, "m", judged(Verdict.BACKDOOR, source=f"invented-{number}-too"))
+        office.happens(number, "m", None)
+    office.tell(1000)
+    assert office.desk.dump() == {}
+    assert len(office.desk._by_cause) == 0
+
+
 @pytest.mark.parametrize("causes", [1, 7, 400])
 def test_ten_thousand_findings_a_minute_are_a_page_a_group_and_a_digest(causes: int) -> None:
     office = Office(pages=20)
