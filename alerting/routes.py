@@ -20,7 +20,7 @@ class Route(Section):
     """Incidents that meet all conditions, and who is told of them."""
 
     match: tuple[Annotated[str, AfterValidator(_condition)], ...] = ()
-    """`label=pattern` or `label!=pattern`, as in silences: model, version, verdict, severity, source, labeler."""
+    """`label=pattern` or `label!=pattern`, on the labels of silences: model, version, verdict and so on."""
     environment: str = "*"
     """A pattern for `alerting.environment`, for one file that is used in several."""
     receivers: Annotated[tuple[str, ...], Field(min_length=1)]

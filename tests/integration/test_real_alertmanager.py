@@ -20,7 +20,7 @@ from tests.kit.http_server import Server
 from tests.kit.incidents import incident, opened
 from tests.kit.prometheus import program, running_alertmanager
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class World:
@@ -34,7 +34,7 @@ class World:
             {
                 "environment": "production",
                 "network": {"allow": ["127.0.0.1"]},
-                "receivers": [{"kind": "alertmanager", "name": "am", "urls": [self.url], "every": 1}],
+                "receivers": [{"kind": "alertmanager", "name": "am", "urls": [self.url], "every": 2}],
             }
         )
         self.delivery = Delivery(store.outbox, build(self._config), policy=Policy(poll=0.1))
