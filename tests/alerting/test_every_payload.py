@@ -19,7 +19,7 @@ CHECKS = [check_alertmanager, check_apprise, check_pagerduty, check_slack, check
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_ten_thousand_incidents() -> None:
     # All checks see the same incidents: to make them takes longer than to look at them.
     @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -33,7 +33,7 @@ def test_ten_thousand_incidents() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_two_thousand_incidents_by_mail() -> None:
     @settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(transitions())

@@ -56,7 +56,7 @@ def texts(value: object) -> Iterator[dict[str, object]]:
 
 
 def check_slack(transition: Transition) -> None:
-    """Every limit holds, and nothing is a mention."""
+    """Every limit holds, and nothing is a mention; slack_bot sends the same."""
     message = json.loads(msgspec.json.encode(payload(transition, WORDS)))
     blocks = message["blocks"]
     assert 1 <= len(blocks) <= MAX_BLOCKS

@@ -155,6 +155,20 @@ def test_messages_of_an_incident_wait_for_each_other_and_nobody_else_does(store:
     assert store.outbox.counts() == {("slack", "delivered"): 1, ("slack", "dead"): 1, ("slack", "pending"): 1}
 
 
+def test_what_was_told_of_an_open_incident_is_kept_for_as_long_as_it_is_open(store: Store) -> None:
+    going_on, over = incident("i1"), incident("i2", status=Status.RESOLVED)
+    messages = [message("i1"), message("i2")]
+    store.commit(Commit(incidents=[going_on, over], messages=messages))
+    for told in messages:
+        store.outbox.delivered(told, 10.0, "a receipt")
+    assert store.outbox.prune(before=20.0) == 1
+    assert store.outbox.heard("i1") == {"slack"}
+    assert store.outbox.heard("i2") == set()
+    ended = incident("i1", status=Status.RESOLVED)
+    store.commit(Commit(incidents=[ended]))
+    assert store.outbox.prune(before=20.0) == 1
+
+
 def test_a_delivered_message_stays_delivered(store: Store) -> None:
     store.commit(Commit(messages=[message()]))
     store.outbox.delivered(message(), now=101.0)
