@@ -9,26 +9,24 @@ from grafana.look import (
     MODEL,
     ORANGE,
     RED,
+    TO_INCIDENT,
     Link,
     Query,
     Row,
+    assemble,
     figure,
     lines,
     listing,
-)
-from grafana.look import (
-    board as made,
 )
 
 TO_MODEL = Link(
     "This model", "/d/tocsin-model?${datasource:queryparam}&var-model=${__data.fields.model}&${__url_time_range}"
 )
-TO_INCIDENT = Link("The open incidents", "${tocsin}/api/v1/incidents?open_only=true")
 
 
 def board() -> Dashboard:
     """The board that one begins with."""
-    return made(
+    return assemble(
         "tocsin-fleet",
         "Fleet overview",
         "All models: open incidents, and how near the next one is.",
@@ -94,7 +92,7 @@ def _incidents() -> Row:
                     )
                 },
                 unit="dateTimeAsIso",
-                link=TO_MODEL,
+                links=[TO_INCIDENT, TO_MODEL],
             ),
             lines(
                 "Incidents firing",
@@ -153,7 +151,7 @@ def _models() -> Row:
                     ),
                     "Events of the reference": Query(f"max by (model) (tocsin_baseline_events{{{MODEL}}})", "model"),
                 },
-                link=TO_MODEL,
+                links=[TO_MODEL],
             ),
             lines(
                 "Models, by what is done with them",

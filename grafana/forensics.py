@@ -2,8 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.look import MODEL, Query, Row, lines, listing
-from grafana.look import board as made
+from grafana.look import MODEL, Query, Row, assemble, lines, listing
 
 NAMES = "Evidence of the five loudest, from a thousandth of the threshold on; logarithmic. "
 
@@ -11,7 +10,7 @@ NAMES = "Evidence of the five loudest, from a thousandth of the threshold on; lo
 def board() -> Dashboard:
     """The board for the question who did it."""
     why = "One model: which detectors, sources, labelers, classes and features the evidence is about."
-    return made(
+    return assemble(
         "tocsin-forensics",
         "Detector forensics",
         why,

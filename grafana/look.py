@@ -41,6 +41,9 @@ class Link(NamedTuple):
     url: str
 
 
+TO_INCIDENT = Link("The incident's page, with its evidence", "${tocsin}/incidents/${__data.fields.incident}")
+
+
 class Row(NamedTuple):
     """Panels under one heading; each has its own width and height."""
 
@@ -141,7 +144,7 @@ def listing(
     columns: Mapping[str, Query],
     *,
     unit: str = "short",
-    link: Link | None = None,
+    links: Sequence[Link] = (),
     width: int = 24,
 ) -> table.Panel:
     """A table: one row for each set of labels that the legends name, one column of values for each query.
@@ -151,7 +154,7 @@ def listing(
         why: what it shows.
         columns: a query for each column; its legend lists the labels that are shown, separated by commas.
         unit: of all values. Units by column would be overrides, which the published schema of dashboards refuses.
-        link: where every cell leads.
+        links: where every cell leads.
         width: in columns, of 24.
     """
     queries = tuple(columns.values())
@@ -167,12 +170,11 @@ def listing(
         "renameByName": dict(zip(values, columns, strict=True)),
     }
     panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=order))
-    if link is not None:
-        panel.data_links([dashboard.DashboardLink(link.title).type(model.DashboardLinkType.LINK).url(link.url)])
-    return panel
+    made = [dashboard.DashboardLink(link.title).type(model.DashboardLinkType.LINK).url(link.url) for link in links]
+    return panel.data_links([*made]) if made else panel
 
 
-def board(uid: str, title: str, why: str, rows: Sequence[Row], *, one_model: bool = False) -> model.Dashboard:
+def assemble(uid: str, title: str, why: str, rows: Sequence[Row], *, one_model: bool = False) -> model.Dashboard:
     """A whole board; `one_model` is for boards about a single model."""
     made = dashboard.Dashboard(f"Tocsin / {title}").uid(uid).description(why).tags([TAG]).timezone("browser")
     made.readonly().refresh("30s").time("now-6h", "now").tooltip(model.DashboardCursorSync.CROSSHAIR)

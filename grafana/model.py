@@ -2,8 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.look import GREEN, MODEL, ORANGE, RED, Link, Query, Row, figure, lines, listing
-from grafana.look import board as made
+from grafana.look import GREEN, MODEL, ORANGE, RED, TO_INCIDENT, Link, Query, Row, assemble, figure, lines, listing
 
 TO_FORENSICS = Link(
     "Who and what", "/d/tocsin-forensics?${datasource:queryparam}&${model:queryparam}&${__url_time_range}"
@@ -14,7 +13,7 @@ RATIO = f"max by (model) (tocsin_statistic{{{MODEL}}} / on (job, instance, model
 def board() -> Dashboard:
     """The board of one model."""
     why = "One model: its evidence, its traffic, its labels and its incidents."
-    return made(
+    return assemble(
         "tocsin-model",
         "Model detail",
         why,
@@ -88,7 +87,7 @@ def _what_is_held_against_it() -> Row:
                     )
                 },
                 unit="dateTimeFromNow",
-                link=TO_FORENSICS,
+                links=[TO_INCIDENT, TO_FORENSICS],
                 width=8,
             ),
         ],

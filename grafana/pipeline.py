@@ -2,14 +2,13 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.look import ALL, CALM, GREEN, ORANGE, RED, Query, Row, figure, lines
-from grafana.look import board as made
+from grafana.look import ALL, CALM, GREEN, ORANGE, RED, Query, Row, assemble, figure, lines
 
 
 def board() -> Dashboard:
     """The board about Tocsin itself."""
     why = "Tocsin itself: reading, joining labels, working, storing, telling."
-    return made("tocsin-pipeline", "Pipeline health", why, _rows())
+    return assemble("tocsin-pipeline", "Pipeline health", why, _rows())
 
 
 def _rate(metric: str, by: str) -> Query:

@@ -3,14 +3,13 @@
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.look import BLUE, CALM, GREEN, MODEL, ORANGE, Levels, Query, Row, figure, lines, listing
-from grafana.look import board as made
+from grafana.look import BLUE, CALM, GREEN, MODEL, ORANGE, Levels, Query, Row, assemble, figure, lines, listing
 
 
 def board() -> Dashboard:
     """The board for those who answer for a rollback."""
     why = "Rollbacks by outcome, the incidents behind them, and which version and baseline was in use when."
-    return made("tocsin-rollback", "Rollback and audit", why, [_rollbacks(), _what_they_stood_on()])
+    return assemble("tocsin-rollback", "Rollback and audit", why, [_rollbacks(), _what_they_stood_on()])
 
 
 def _state(title: str, why: str, state: str, levels: Levels) -> stat.Panel:
