@@ -192,6 +192,7 @@ def serve(
             health=health,
             readiness={"reading": supervisor.unready},
             pages=pages(store, access),
+            tls=None if (tls := config.server.tls) is None else (tls.cert_file, tls.key_file),
         )
         delivery.start()
         stack.callback(delivery.stop, DRAIN)

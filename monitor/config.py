@@ -3,6 +3,7 @@
 Settings travel as this tree and in no other way. Each section is described where it is used.
 """
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -113,12 +114,31 @@ class JoinConfig(Section):
     """Predictions kept at most; the oldest go first."""
 
 
+class TlsConfig(Section):
+    """Who the server is, so that nobody on the way reads tokens. Read once, at the start."""
+
+    cert_file: FilePath
+    """PEM certificate with its chain."""
+    key_file: FilePath
+    """Its private key, without a password."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert_file, self.key_file, password="")
+        except OSError as error:  # an SSLError is one
+            reason = getattr(error, "reason", None) or error.strerror or "they do not fit together"
+            raise ValueError(f"cert_file and key_file cannot be used: {reason}") from None
+        return self
+
+
 class ServerConfig(Section):
     """Where metrics, probes and incidents are served."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """0 takes any free one."""
+    tls: TlsConfig | None = None
     access: AccessConfig = AccessConfig()
     """Who may use the API."""
 

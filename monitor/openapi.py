@@ -31,7 +31,8 @@ def document(endpoints: Sequence[Endpoint], *, is_open: bool) -> Json:
     schemas, named = msgspec.json.schema_components(
         [Problem, *types, *queries], ref_template="#/components/schemas/{name}"
     )
-    components = {name: _infinite(schema) for name, schema in named.items()}
+    asked = {endpoint.body.__name__ for endpoint in endpoints if endpoint.body is not None}
+    components = {name: schema if name in asked else _infinite(schema) for name, schema in named.items()}
     refs = dict(zip([id(kind) for kind in (Problem, *types, *queries)], map(_infinite, schemas), strict=True))
     paths: dict[str, Json] = {}
     for endpoint in endpoints:

@@ -10,6 +10,7 @@ GET /readyz     200 once it reads events, 503 before
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -65,6 +66,7 @@ class Server:
         health: Mapping[str, Probe],
         readiness: Mapping[str, Probe],
         pages: Sequence[Route] = (),
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         """Nothing is bound yet.
 
@@ -77,6 +79,7 @@ class Server:
             health: probes by name; /healthz is 200 if all are well.
             readiness: probes by name; /readyz is 200 if all are well.
             pages: what is served beside all that.
+            tls: certificate and key, PEM, which have to fit together; None for plain HTTP.
         """
         self._host = host
         self._port = port
@@ -94,6 +97,9 @@ class Server:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=2,
+            ssl_certfile=None if tls is None else tls[0],
+            ssl_keyfile=None if tls is None else tls[1],
+            ssl_ciphers="DEFAULT",  # its own default leaves little but what TLS 1.0 knew
         )
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from alerting.incident import Incident
-from alerting.mutes import Label
+from alerting.mutes import LONGEST, Label
 from monitor.access import Role
 from monitor.action import Action, ActionState
 from monitor.audit import Act
@@ -136,7 +136,7 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     matchers: Annotated[
         list[Condition], msgspec.Meta(min_length=1, max_length=20, description="All of them must hold.")
     ]
-    seconds: Annotated[int, msgspec.Meta(ge=1, le=2_592_000, description="How long.")]
+    seconds: Annotated[float, msgspec.Meta(ge=1, le=LONGEST, description="How long.")]
     comment: Annotated[str, msgspec.Meta(pattern=r"\S", max_length=300, description="Why.")]
 
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.kit.brokers import Broker
+from tests.kit.certificates import self_signed
 from tests.kit.documents import ROOT
 from tests.kit.helm import CHART, Helm, HelmError, Manifest, one
 from tests.kit.served_model import served
@@ -61,7 +62,7 @@ def test_the_prometheus_operator_knows_every_field(helm: Helm) -> None:
     manifests = helm.template(EXAMPLES["observed"])
     custom = [each for each in manifests if each["apiVersion"] == "monitoring.coreos.com/v1"]
     assert len(custom) == 1 + len(list((ROOT / "grafana" / "rules").glob("*.yaml")))
-    for manifest in custom:
+    for manifest in [*custom, one(helm.template(EXAMPLES["secured"]), "ServiceMonitor")]:
         jsonschema.validate(manifest, crd(manifest["kind"]))
     wrong = one(manifests, "ServiceMonitor")
     wrong["spec"]["endpoints"][0]["intervall"] = "15s"
@@ -166,6 +167,16 @@ def test_no_secret_is_made_and_each_key_is_mounted_where_the_configuration_looks
     assert container(manifests)["image"].startswith("registry.example.com/ml/tocsin@sha256:")
 
 
+def test_with_a_certificate_everything_that_asks_speaks_tls(helm: Helm) -> None:
+    for path, scheme in ((EXAMPLES["secured"], "https"), (EXAMPLES["observed"], "http")):
+        manifests = helm.template(path)
+        probes = [container(manifests)[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
+        assert {probe["scheme"] for probe in probes} == {scheme.upper()}
+        (endpoint,) = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+        assert endpoint["scheme"] == scheme
+        assert f'"{scheme}://' in one(manifests, "Pod")["spec"]["containers"][0]["args"][0]
+
+
 def test_the_network_policy_is_as_narrow_as_it_is_told(helm: Helm) -> None:
     policy = one(helm.template(EXAMPLES["secured"]), "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -243,9 +254,11 @@ class Pod:
         self.grace = one(manifests, "StatefulSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         self._root, self._etc = root, f"{root}/etc/tocsin/"
         (text,) = [each["data"]["tocsin.yaml"] for each in manifests if "tocsin.yaml" in each.get("data", ())]
+        certificate, key = (path.read_bytes() for path in self_signed(root))
+        known = {"server/tls.crt": certificate, "server/tls.key": key, "baselines/mail.json": baseline}
         for name in strings(yaml.safe_load(text)):
             if name.startswith("/etc/tocsin/"):
-                self._lay(name, baseline if name.endswith(".json") else URL.encode())
+                self._lay(name, known.get("/".join(name.split("/")[-2:]), URL.encode()))
         (self._root / "etc/tocsin").mkdir(parents=True, exist_ok=True)
         (self._root / "etc/tocsin/tocsin.yaml").write_text(text.replace("/etc/tocsin/", self._etc))
         (self._root / "var/lib/tocsin").mkdir(parents=True)

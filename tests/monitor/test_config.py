@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from monitor.config import Config, ConfigError, Problem, json_schema, load, secrets
 from monitor.config_file import dotted
+from tests.kit.certificates import self_signed
 
 EXAMPLE = Path(__file__).parents[2] / "tocsin.example.yaml"
 CANARY = "s3cr3t-canary"
@@ -110,7 +111,7 @@ alertin: {}
         ("13: alerting.receivers[2]", "needs a key 'kind'"),
         ("14: alerting.receivers[3].sekret", "unknown key; did you mean `secret`?"),
         ("15: registry.url", "must be an http:// or https:// address"),
-        ("16: server", "should be a section with keys: host, port, access"),
+        ("16: server", "should be a section with keys: host, port, tls, access"),
         ("18: store.path", "the environment variable STATE_DIR is not set, and there is no ${STATE_DIR:-default}"),
         ("20: log.level", "should be 'debug', 'info', 'warning' or 'error'"),
         ("21: log", "given before, in line 19"),
@@ -315,6 +316,21 @@ registry: {{kind: mlflow, url: "http://x", username: u, password: {{file: {tmp_p
     assert {secret.partition(CANARY)[2] for secret in secrets(config)} == {"-1", "-2", "-3", "-4"}
     assert CANARY not in repr(config)
     assert CANARY not in config.model_dump_json()
+
+
+def test_a_certificate_and_a_key_have_to_fit_together(refused: Refused, read: Load, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    certificate, key = self_signed(tmp_path / "one")
+    _, other = self_signed(tmp_path / "two")
+    text = f"{MINIMAL}server: {{tls: {{cert_file: {certificate}, key_file: KEY}}}}\n"
+    assert read(text.replace("KEY", str(key))).server.tls is not None
+    ((place, message),) = refused(text.replace("KEY", str(other)))
+    assert place == "7: server.tls"
+    assert message.startswith("cert_file and key_file cannot be used: ")
+    (tmp_path / "nonsense").write_text(CANARY)
+    ((_, message),) = refused(text.replace("KEY", str(tmp_path / "nonsense")))
+    assert CANARY not in message
 
 
 # The schema and the example.

@@ -1,8 +1,10 @@
 """The HTTP side, asked over real sockets."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from monitor.access import Access, AccessConfig, Role
 from monitor.endpoint import Call, Endpoint
 from monitor.metrics import Metrics
 from monitor.server import Heartbeat, Probe, Server, ServerError
+from tests.kit.certificates import self_signed
 
 
 @pytest.fixture
@@ -148,3 +151,24 @@ def test_a_heart_that_stops_is_noticed() -> None:
     assert heart() == "the loop has not turned for 31 s"
     heart.beat()
     assert heart() is None
+
+
+def test_with_a_certificate_it_speaks_tls_and_nothing_else(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    server = serve(0, tls=(certificate, key))
+    server.start()
+    try:
+        page = f"https://127.0.0.1:{server.port}/healthz"
+        trusting = ssl.create_default_context(cafile=certificate)
+        assert httpx.get(page, verify=trusting).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(page)
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(page.replace("https", "http"))
+        with (
+            socket.create_connection(("127.0.0.1", server.port)) as raw,
+            trusting.wrap_socket(raw, server_hostname="127.0.0.1") as secured,
+        ):
+            assert secured.version() == "TLSv1.3"
+    finally:
+        server.stop()

@@ -43,3 +43,7 @@ fsGroup: 10001
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
+
+{{- define "tocsin.scheme" -}}
+{{- ternary "https" "http" (not (empty .Values.config.server.tls)) -}}
+{{- end -}}
