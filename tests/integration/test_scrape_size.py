@@ -23,7 +23,7 @@ from monitor.server import Server
 from monitor.source import Partition
 from monitor.watch import Until, Watch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODELS, FEATURES, SOURCES, REFERENCE = 1_000, 300, 10_000, 1_000
 LARGEST = 5_000_000
@@ -92,24 +92,24 @@ def test_a_thousand_models_with_everything_alarming(capsys: pytest.CaptureFixtur
     source: Any = SimpleNamespace(lag=lambda: {Partition("events", number): 5 for number in range(100)})
     changed = list(watches.values())
     while len(metrics.detection.threshold.known()) < MODELS:
-        began = time.perf_counter()
+        began = time.process_time()
         observer.committed(changed, pipelines, source, 0.1)
-        longest = max(longest, time.perf_counter() - began)
+        longest = max(longest, time.process_time() - began)
         commits, changed = commits + 1, []
     scrapes, text = [], ""
     access = Access(AccessConfig())
     server = Server("127.0.0.1", 0, registry=registry, endpoints=(), access=access, health={}, readiness={})
     server.start()
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()  # this process serves and asks; what else runs on the machine does not count
         text = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=60).text
-        scrapes.append(time.perf_counter() - began)
+        scrapes.append(time.process_time() - began)
     server.stop()
     names = Counter(line.partition("{")[0] for line in text.splitlines() if not line.startswith("#"))
     with capsys.disabled():
         print(  # noqa: T201 - the measurement that DESIGN.md quotes
-            f"\n{len(text):,} bytes, {names.total():,} series; scrapes {', '.join(f'{s:.2f}' for s in scrapes)} s;"
-            f" shown in {commits} commits, of at most {longest:.2f} s"
+            f"\n{len(text):,} bytes, {names.total():,} series; CPU of a scrape at most {max(scrapes):.2f} s;"
+            f" shown in {commits} commits, of at most {longest:.2f} s of CPU"
         )
     assert len(text) < LARGEST
     assert max(names.values()) <= MAX_SERIES + 1
