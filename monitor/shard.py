@@ -180,12 +180,14 @@ class Shard:
 
     def _exhibits(self, steps: Iterable[Transition]) -> dict[str, Exhibit]:
         """What stands behind the incidents that have begun or changed; when one ends, what was kept last stays."""
-        found: dict[str, Exhibit | None] = {}
-        for step in steps:
-            watch = self.pipeline.watches.get(step.incident.model)
-            if watch is not None and step.incident.problem is Problem.DETECTION and step.change in _SHOWN:
-                found[step.incident.id] = gather(watch)
-        return {incident: exhibit for incident, exhibit in found.items() if exhibit is not None}
+        shown = {
+            step.incident.id: step.incident.model
+            for step in steps
+            if step.incident.problem is Problem.DETECTION and step.change in _SHOWN
+        }
+        watches = self.pipeline.watches
+        made = {incident: gather(watches[model]) for incident, model in shown.items() if model in watches}
+        return {incident: exhibit for incident, exhibit in made.items() if exhibit is not None}
 
     def _end_what_is_gone(self) -> list[Transition]:
         """Resolve incidents that nothing stands behind any more: the model is gone, or has another baseline."""
