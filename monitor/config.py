@@ -20,6 +20,7 @@ from monitor.companions import CompanionConfig
 from monitor.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.config_words import did_you_mean, explain
 from monitor.file_registry import FileRegistryConfig
+from monitor.http_registry import HttpRegistryConfig
 from monitor.kafka_config import KafkaConfig
 from monitor.known_good import KnownGoodConfig
 from monitor.logs import Format, Level
@@ -34,7 +35,7 @@ ANY_MODEL = "*"
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
-AnyRegistry = Annotated[MlflowConfig | FileRegistryConfig, Field(discriminator="kind")]
+AnyRegistry = Annotated[MlflowConfig | FileRegistryConfig | HttpRegistryConfig, Field(discriminator="kind")]
 
 
 class StoreConfig(Section):

@@ -13,6 +13,7 @@ from monitor.cases import case_of
 from monitor.config import AnyRegistry, Config
 from monitor.config_file import ConfigError, Problem
 from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.http_registry import HttpRegistry, HttpRegistryConfig
 from monitor.known_good import KnownGoodConfig, Marker, Sign, TrustedRegistry
 from monitor.mlflow_registry import MlflowRegistry
 from monitor.registry import ModelRegistry, ModelVersion
@@ -24,6 +25,8 @@ def open_registry(settings: AnyRegistry) -> ModelRegistry:
     """The registry of the section `registry`; nothing is asked of it yet."""
     if isinstance(settings, FileRegistryConfig):
         return FileRegistry(settings)
+    if isinstance(settings, HttpRegistryConfig):
+        return HttpRegistry(settings)
     return MlflowRegistry(settings)
 
 

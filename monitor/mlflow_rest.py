@@ -41,25 +41,22 @@ def _plain_http_url(url: str) -> str:
     return url.rstrip("/")
 
 
-class MlflowConfig(Section):
-    """The section `registry` for MLflow."""
+class RestConfig(Section):
+    """What any registry behind HTTP needs."""
 
-    kind: Literal["mlflow"]
     url: Annotated[str, AfterValidator(_plain_http_url)]
-    """Where the tracking server answers, without `/api/...`."""
+    """Where it answers; for MLflow the tracking server, without `/api/...`."""
     alias: str = Field(default="champion", min_length=1)
     """The alias that the serving side follows."""
     token: Secret | None = None
     """Sent as a bearer token. A `file` is read for every request, so a rotated token is picked up."""
     username: str | None = None
     password: Secret | None = None
-    """For MLflow's basic authentication, together with `username`."""
+    """For basic authentication, together with `username`."""
     timeout: float = Field(default=10.0, gt=0, le=300)
     """Seconds to wait for a connection, for each read and write, and for the whole of an answer."""
     ca_file: FilePath | None = None
     """PEM file of the authorities to trust instead of the system's."""
-    version_tag: str | None = None
-    """The tag of a model version that holds the version's name in events; without it, MLflow's own number."""
 
     @model_validator(mode="after")
     def _one_kind_of_credentials(self) -> Self:
@@ -70,20 +67,30 @@ class MlflowConfig(Section):
         return self
 
 
+class MlflowConfig(RestConfig):
+    """The section `registry` for MLflow."""
+
+    kind: Literal["mlflow"]
+    version_tag: str | None = None
+    """The tag of a model version that holds the version's name in events; without it, MLflow's own number."""
+
+
 class _ErrorAnswer(msgspec.Struct, frozen=True):
     message: str
 
 
 class MlflowRest:
-    """Asks an MLflow server. Safe to share between threads.
+    """Asks an MLflow server, or another one that speaks JSON. Safe to share between threads.
 
     Args:
         config: The section `registry`.
         client: Used instead of a client of its own; `close` closes it.
+        server: What to call it in messages.
     """
 
-    def __init__(self, config: MlflowConfig, client: httpx.Client | None = None) -> None:
+    def __init__(self, config: RestConfig, client: httpx.Client | None = None, *, server: str = "MLflow") -> None:
         self._config = config
+        self._server = server
         self._client = client or httpx.Client(
             timeout=config.timeout,
             verify=ssl.create_default_context(cafile=config.ca_file) if config.ca_file else True,
@@ -108,7 +115,7 @@ class MlflowRest:
         try:
             with self._client.stream(
                 method,
-                f"{self._config.url}/{api}/{endpoint}",
+                "/".join(part for part in (self._config.url, api, endpoint) if part),
                 params=query,
                 json=body,
                 headers=self._authorization(),
@@ -123,15 +130,18 @@ class MlflowRest:
             return msgspec.json.decode(content, type=answer, strict=False)
         except _UNDECODABLE:
             raise RegistryError(
-                f"{self._place}: the answer to {asked} is not MLflow's: check `url`", passing=False
+                f"{self._place}: the answer to {asked} is not {self._server}'s: check `url`", passing=False
             ) from None
 
     def digest(self, place: str) -> str:
         """`sha256:<hex>` of a stored artefact's content, which may be large. Raises RegistryError."""
+        return self.digest_of(f"{ARTIFACTS}/artifacts/{quote(place)}")
+
+    def digest_of(self, path: str) -> str:
+        """`sha256:<hex>` of what is at a path below `url`. Raises RegistryError."""
         asked = "GET artifacts"
-        url = f"{self._config.url}/{ARTIFACTS}/artifacts/{quote(place)}"
         try:
-            with self._client.stream("GET", url, headers=self._authorization()) as response:
+            with self._client.stream("GET", f"{self._config.url}/{path}", headers=self._authorization()) as response:
                 if not response.is_success:
                     raise self._refusal(asked, response, self._content(asked, response))
                 return of_chunks(response.iter_bytes())
@@ -164,7 +174,7 @@ class MlflowRest:
             if status == httpx.codes.FORBIDDEN and b"Invalid Host header" in content:
                 detail = "the server refuses this Host header; start MLflow with --allowed-hosts"
             else:
-                detail = f"{response.reason_phrase}, without an explanation from MLflow; check `url`"
+                detail = f"{response.reason_phrase}, without an explanation from {self._server}; check `url`"
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.PROXY_AUTHENTICATION_REQUIRED}:
             detail = "the credentials were not accepted"
         if credentials := response.request.headers.get("Authorization", "").partition(" ")[2]:
@@ -192,7 +202,7 @@ class MlflowRest:
 
     @property
     def _place(self) -> str:
-        return f"MLflow at {self._config.url}"
+        return f"{self._server} at {self._config.url}"
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.kit.cluster",
     "tests.kit.helm",
     "tests.kit.http_fixtures",
+    "tests.kit.http_registry_server",
     "tests.kit.mlflow_server",
     "tests.kit.postgres",
 ]

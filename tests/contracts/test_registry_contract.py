@@ -11,8 +11,10 @@ from typing import Protocol
 import pytest
 
 from monitor.file_registry import FileRegistry, FileRegistryConfig
+from monitor.http_registry import HttpRegistry
 from monitor.mlflow_registry import MlflowConfig, MlflowRegistry
 from monitor.registry import AliasMovedError, ModelRegistry, RegistryError
+from tests.kit.http_registry_server import Kept, RegistryServer
 from tests.kit.mlflow_server import MlflowServer
 
 ALIAS = "champion"
@@ -96,12 +98,37 @@ class MlflowShelf:
         self._server.set_tag(self.model, self._numbers[version], "tocsin.revoked", "true")
 
 
+class HttpShelf:
+    """Somebody's own registry behind HTTP, which compares before it moves."""
+
+    def __init__(self, server: RegistryServer) -> None:
+        self.model = "net ids/1"
+        self._server = server
+        self._days = itertools.count(1)
+        server.models = {self.model: Kept(), "other": Kept({"9": {"version": "9", "created": 0}}, {ALIAS: "9"})}
+        self.registry = HttpRegistry(server.config())
+
+    def add(self, *, digest: str | None = None) -> str:
+        day = next(self._days)
+        name = f"1.{day}.0"
+        facts = {"version": name, "created": f"2026-03-{day:02}T08:00:00Z", "digest": digest}
+        self._server.models[self.model].versions[name] = facts
+        return name
+
+    def point(self, version: str) -> None:
+        self._server.models[self.model].aliases[ALIAS] = version
+
+    def revoke(self, version: str) -> None:
+        self._server.models[self.model].versions[version]["revoked"] = True
+
+
 REAL = (pytest.mark.mlflow, pytest.mark.slow)
 
 
 @pytest.fixture(
     params=[
         "file",
+        "http",
         pytest.param("mlflow", marks=REAL),
         pytest.param("mlflow with version_tag", marks=REAL),
     ]
@@ -110,6 +137,8 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
     made: Shelf
     if request.param == "file":
         made = FileShelf(tmp_path / "registry.json")
+    elif request.param == "http":
+        made = HttpShelf(request.getfixturevalue("registry_server"))
     else:
         server = request.getfixturevalue("mlflow_server")
         made = MlflowShelf(server, "release" if "tag" in request.param else None)
