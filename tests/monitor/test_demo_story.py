@@ -9,7 +9,7 @@ import pytest
 from monitor.config import load
 from monitor.demo import daemon, story
 from monitor.demo.daemon import Addresses
-from monitor.rollback import Mode
+from monitor.rollback_config import Mode
 
 
 def test_without_the_extra_packages_there_is_one_line_that_says_what_to_do(
