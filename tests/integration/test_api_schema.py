@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.api_world import TOKENS, served_api
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 
@@ -23,7 +23,7 @@ def run(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[st
         "--warnings=off",
     ]
     command = [PROGRAM, "run", f"{url}/api/v1/openapi.json", *fixed, *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=110)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=250)
 
 
 def test_with_a_token(tmp_path: Path) -> None:
