@@ -22,7 +22,7 @@ SHIFTS = (0.15, 0.3, 0.8)
 SCALES = (0.6, 1.45, 2.2)
 """Variance ratios bet on."""
 SHARES = (0.05, 0.3)
-"""Shares bet on for values that the reference hardly had: out of range, unseen, missing."""
+"""By how much of what is left to 1 the share of values is bet to rise that the reference hardly had."""
 BODY_BETS = 2 * len(SHIFTS) + len(SCALES)
 FEATURE_WEIGHTS = np.array([2.0, 2.0, 1.2, 1.2, 1.0, 1.0, 0.5, 2.0, 0.5, 0.4, 0.4, 0.4, 0.4])
 FEATURE_WEIGHTS /= FEATURE_WEIGHTS.sum()
@@ -42,6 +42,8 @@ MIN_GROUP = 20
 """Reference events below which a group says nothing about natural variation."""
 RISES = (0.05, 0.15, 0.4)
 """By how much of what is left to 1 the probability of an outcome is bet to rise."""
+DECIDED = 12.0
+"""Nats of evidence after which a bet on a rise is about decided, at the budgets and weights in use."""
 NO_BET = 0.5
 """The factor where there is nothing to bet on: with 1, the statistic would still grow by 1 with every event."""
 FADE = 0.99
@@ -151,13 +153,44 @@ def excuses(table: Floats, groups: Mapping[str, Sequence[int]]) -> dict[str, Flo
     return found
 
 
-def rise(bound: float, share: float, hit: npt.NDArray[np.bool_]) -> Floats:
-    """Likelihood ratio of "the share of `hit` codes has risen to `share`" against its bound (shape (codes,)).
+def rise_bound(count: float, total: float, step: float, caution: Caution) -> float:
+    """What the share of codes seen `count` times in `total` events is held to be at most, by a bet that it rises.
+
+    A share that is really p multiplies the evidence by 1 + (p - bound) c an event, on average. What is not known of p
+    matters as often as the bet is repeated, and a large rise is decided in a few events. So the bound is where the
+    evidence does not grow over these events, on average over p with a Gamma(count + 1/2) posterior; it is not above
+    the bound that holds however long the bet lasts.
+
+    Args:
+        count: of these codes in the reference.
+        total: events of the reference.
+        step: the rise, as a share of what is left to 1.
+        caution: see Caution.
+    """
+    longest = float(upper_share(count, total, caution))
+    bound = longest
+    for _ in range(3):  # from above, so that stopping early errs to the cautious side
+        if bound >= 1.0 - 1e-6:
+            return 1.0
+        share = bound + step * (1.0 - bound)
+        per_event = share * math.log(share / bound) + (1.0 - share) * math.log((1.0 - share) / (1.0 - bound))
+        exposure = DECIDED / per_event * (share - bound) / (bound * (1.0 - bound))
+        if exposure >= total:
+            return longest
+        average = -(count + 0.5) / exposure * math.log1p(-exposure / total)
+        bound = min(longest, average + caution.tolerance / 2)
+    return bound
+
+
+def rise(count: float, total: float, step: float, hit: npt.NDArray[np.bool_], caution: Caution) -> Floats:
+    """Likelihood ratio of "the share of `hit` codes has risen by `step`" against its bound (shape (codes,)).
 
     NO_BET throughout if there is no room to rise.
     """
-    if share <= bound or bound >= 1.0 - 1e-6:
+    bound = rise_bound(count, total, step, caution)
+    if bound >= 1.0 - 1e-6:
         return np.full(hit.shape, NO_BET)
+    share = bound + step * (1.0 - bound)
     return np.where(hit, share / bound, (1.0 - share) / (1.0 - bound))
 
 
@@ -170,11 +203,7 @@ def feature_bets(cells: Cells, reference: Reference, caution: Caution) -> Floats
     body = _location_bets(counts) if numeric else _category_bets(counts, caution)
     outside = (reserved == ABOVE) | (reserved == BELOW)
     missing = reserved == MISSING
-    special = [
-        rise(float(upper_share(counts[hit].sum(), total, caution)), share, hit)
-        for hit in (outside, missing)
-        for share in SHARES
-    ]
+    special = [rise(counts[hit].sum(), total, share, hit, caution) for hit in (outside, missing) for share in SHARES]
     table = make_safe(np.column_stack([body, *special]), reference, caution)
     table[reserved == ABSENT] = FADE
     return table
@@ -212,16 +241,19 @@ def _category_bets(counts: Floats, caution: Caution) -> Floats:
     for bet in range(BODY_BETS):
         categories, size = category_hits(regular, bet)
         hit = np.isin(np.arange(counts.size), categories)
-        bound = float(upper_share(counts[hit].sum(), counts.sum(), caution))
-        columns.append(rise(bound, bound + CATEGORY_RISES[size] * (1.0 - bound), hit))
+        columns.append(rise(counts[hit].sum(), counts.sum(), CATEGORY_RISES[size], hit, caution))
     return np.stack(columns, axis=1)
 
 
 def outcome_hits(outcomes: int, expected: int) -> list[tuple[int, ...]]:
-    """The sets of outcomes that are bet on, in the order of the bets: each but `expected`; then any but `expected`."""
-    others = [outcome for outcome in range(outcomes) if outcome != expected]
-    singles: list[tuple[int, ...]] = [(outcome,) for outcome in others]
-    return singles if len(others) < 2 else [*singles, tuple(others)]
+    """The sets of outcomes that are bet on, in the order of the bets: each but `expected`; then any but `expected`.
+
+    The last outcome stands for all classes that have no name of their own: there is no bet on it alone, and where it
+    is the expected one, the sets are as many as elsewhere, with the last class only among the rest.
+    """
+    others = tuple(outcome for outcome in range(outcomes) if outcome != expected)
+    named = max(outcomes - 2, 1)
+    return [others] if named < 2 else [*((outcome,) for outcome in others[:named]), others]
 
 
 def outcome_bets(reference: Reference, expected: int, caution: Caution) -> Floats:
@@ -234,6 +266,5 @@ def outcome_bets(reference: Reference, expected: int, caution: Caution) -> Float
     columns = []
     for outcomes in outcome_hits(counts.size, expected):
         hit = np.isin(np.arange(counts.size), outcomes)
-        bound = float(upper_share(counts[hit].sum(), total, caution))
-        columns += [rise(bound, bound + step * (1.0 - bound), hit) for step in RISES]
+        columns += [rise(counts[hit].sum(), total, step, hit, caution) for step in RISES]
     return make_safe(np.stack(columns, axis=1), reference, caution)

@@ -6,7 +6,7 @@ budget is a false alarm at most once in that many events on average. See DESIGN.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,31 +14,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import (
-    FEATURE_WEIGHTS,
-    Caution,
-    Reference,
-    excuses,
-    feature_bets,
-    outcome_bets,
-)
-from detectors.edetector import Batch, Excursion, Family, Step, Turn
-from monitor.baseline import PREDICTION, Baseline
+from detectors.bets import Caution
+from detectors.edetector import Batch, Excursion, Step, Turn
+from detectors.surrogate import LEVELS
+from monitor.agreement import AGREES, Agreement, Judged, pooled
+from monitor.baseline import Baseline
 from monitor.columns import Columns, FeatureColumns, LabelColumns
+from monitor.families import families
+from monitor.suspects import Suspects
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-WEIGHTS: Mapping[str, float] = {
-    "features": 0.5,
-    "features/source": 0.5,
-    "confusion": 0.4,
-    "confusion/source": 0.3,
-    "confusion/labeler": 0.3,
-}
-"""Shares of the budget: the first two on the clock of predictions, the others on that of labels."""
-PREDICTION_SHARE = 0.25
-"""Share that the predicted class has of the budget of its family; features share the rest equally."""
 
 BLOCK = 262_144
 """Factors of a family that are worked on in one go: what does not fit into a processor's cache is slower."""
@@ -76,6 +62,7 @@ class BankState(msgspec.Struct, array_like=True):
     families: dict[str, FamilyState]
     sources: list[str]
     labelers: list[str]
+    suspects: dict[int, list[bytes]]
 
 
 class Bank:
@@ -88,7 +75,11 @@ class Bank:
         self.columns = Columns(baseline)
         self.budget = budget
         self.label_kinds = len(baseline.classes) if baseline.residual is None else 1
-        self.families = dict(self._build(caution))
+        self.agreement = None if baseline.surrogate is None else Agreement(baseline.surrogate, baseline)
+        self.unexpected = pooled(baseline.agreement)
+        """How often each answer came unexpected, for each level of the surrogate's certainty."""
+        self.suspects = Suspects(tuple(baseline.features.values()))
+        self.families = families(baseline, self.columns, budget, caution)
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 
     def update(self, features: FeatureColumns, labels: LabelColumns) -> Iterator[Moment]:
@@ -107,6 +98,7 @@ class Bank:
                     steps = self._run(batches, stop)
                 for name, step in steps.items():
                     self.families[name].accept(step)
+                self.suspects.settle(stop)
                 if changes:
                     alarm = any(change.turn is Turn.ALARM for change in changes if change.index == stop)
                     yield Moment(stop, self._moment_ts(stop, features, labels), alarm)
@@ -142,7 +134,13 @@ class Bank:
             for name, family in self.families.items()
         }
         return msgspec.msgpack.encode(
-            BankState(self.digest, families, self.columns.sources.names, self.columns.labelers.names)
+            BankState(
+                self.digest,
+                families,
+                self.columns.sources.names,
+                self.columns.labelers.names,
+                self.suspects.dump(),
+            )
         )
 
     def restore(self, blob: bytes) -> bool:
@@ -158,6 +156,7 @@ class Bank:
             shape = (family.streams, family.bets)
             family.statistic = {key: np.frombuffer(raw).reshape(shape).copy() for key, raw in held.statistic.items()}
             family.excursions = {(key, stream): excursion for key, stream, excursion in held.excursions}
+        self.suspects.restore(state.suspects)
         return True
 
     def _block_ends(self, indexes: Ints) -> list[int]:
@@ -171,43 +170,14 @@ class Bank:
         """What the events up to index `end` would do to each family."""
         return {name: self.families[name].run(batch.until(end)) for name, batch in batches.items()}
 
-    def _build(self, caution: Caution) -> Iterator[tuple[str, Family]]:
-        baseline, columns = self.baseline, self.columns
-        references = [feature.reference for feature in baseline.features.values()]
-        tables = _stack([feature_bets(f.cells, f.reference, caution) for f in baseline.features.values()])
-        share = (1.0 - PREDICTION_SHARE) / (len(references) - 1)
-        shares = np.array([PREDICTION_SHARE if name == PREDICTION else share for name in baseline.features])
-        weights = np.outer(shares, FEATURE_WEIGHTS)
-        yield "features", self._family("features", tables, weights, {})
-        divisors = _excuses(tables, references, "source", columns.sources.of)
-        yield "features/source", self._family("features/source", tables, weights, divisors)
-        outcomes, outcome_references = self._outcome_tables(caution)
-        bets = outcomes.shape[2]
-        even = FEATURE_WEIGHTS[np.newaxis] if baseline.regression else np.full((1, bets), 1.0 / bets)
-        yield "confusion", self._family("confusion", outcomes, even, {})
-        for group, slots in (("source", columns.sources), ("labeler", columns.labelers)):
-            divisors = {}
-            for kind, reference in enumerate(outcome_references):
-                found = _excuses(outcomes[kind : kind + 1], [reference], group, slots.of)
-                divisors.update({slot * self.label_kinds + kind: divisor for slot, divisor in found.items()})
-            yield f"confusion/{group}", self._family(f"confusion/{group}", outcomes, even, divisors)
-
-    def _outcome_tables(self, caution: Caution) -> tuple[Floats, list[Reference]]:
-        residual = self.baseline.residual
-        if residual is not None:
-            return feature_bets(residual.cells, residual.reference, caution)[np.newaxis], [residual.reference]
-        references = [self.baseline.confusion[name] for name in self.baseline.classes]
-        return _stack([outcome_bets(ref, kind, caution) for kind, ref in enumerate(references)]), references
-
-    def _family(self, name: str, tables: Floats, weights: Floats, divisors: Mapping[int, Floats]) -> Family:
-        return Family(tables, WEIGHTS[name] * weights, self.budget, divisors=divisors)
-
     def _batches(self, features: FeatureColumns, labels: LabelColumns) -> dict[str, Batch]:
         batches = {}
         if features.index.size:
             nobody = np.zeros(features.index.size, dtype=np.intp)
             for name, keys in (("", nobody), ("/source", features.sources)):
                 batches[f"features{name}"] = Batch(features.index, features.ts, keys, features.codes)
+            if self.agreement is not None:
+                self._add_answers(batches, features, self.agreement.of(features.codes))
         if not labels.index.size:
             return batches
         outcomes = labels.outcomes[:, np.newaxis]
@@ -216,32 +186,19 @@ class Bank:
             batches[f"confusion{name}"] = Batch(labels.index, labels.predicted_at, keys, outcomes)
         return batches
 
+    def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:
+        index, ts = features.index[answers.rows], features.ts[answers.rows]
+        sources = features.sources[answers.rows]
+        unexpected = answers.unexpected
+        batches["agreement"] = Batch(index, ts, answers.kinds, answers.outcomes[:, np.newaxis])
+        keys = sources * LEVELS + answers.kinds % LEVELS
+        batches["answers/source"] = Batch(index, ts, keys, unexpected[:, np.newaxis])
+        odd = unexpected != AGREES
+        self.suspects.offer(index[odd], sources[odd], features.codes[answers.rows[odd]])
+
     def _moment_ts(self, index: int, features: FeatureColumns, labels: LabelColumns) -> float:
         for columns in (features, labels):
             row = int(np.searchsorted(columns.index, index))
             if row < columns.index.size and columns.index[row] == index:
                 return float(columns.ts[row])
         raise AssertionError("a moment is always an event of the batch")
-
-
-def _stack(tables: Sequence[Floats]) -> Floats:
-    """Tables of several alphabets as one array, shape (tables, codes, bets); what an alphabet has not is 1."""
-    codes = max(table.shape[0] for table in tables)
-    bets = max(table.shape[1] for table in tables)
-    stacked = np.ones((len(tables), codes, bets))
-    for place, table in enumerate(tables):
-        stacked[place, : table.shape[0], : table.shape[1]] = table
-    return stacked
-
-
-def _excuses(
-    tables: Floats, references: Sequence[Reference], partition: str, slot: Callable[[str], int]
-) -> dict[int, Floats]:
-    """Divisors for sources or labelers, by slot, where they were different from each other already in the reference."""
-    divisors: dict[int, Floats] = {}
-    for place, reference in enumerate(references):
-        found = excuses(tables[place, : len(reference.counts)], reference.groups.get(partition, {}))
-        for name, divisor in found.items():
-            none = np.ones((len(references), tables.shape[2]))
-            divisors.setdefault(slot(name), none)[place] = divisor
-    return divisors

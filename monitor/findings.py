@@ -2,7 +2,7 @@
 
 import math
 from enum import StrEnum
-from typing import cast
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,8 +11,10 @@ from alerting.incident import Evidence, Onset
 from detectors.bets import BODY_BETS, RISES, SHARES, Reference, category_hits, outcome_hits
 from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, normal_scores
 from detectors.edetector import QUIET, Excursion
+from detectors.surrogate import LEVELS
+from monitor.agreement import AGREES
 from monitor.bank import Bank, Place
-from monitor.baseline import OTHER, PREDICTION, FeatureReference
+from monitor.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
 
 STEADY = 10.0
 """About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
@@ -22,6 +24,16 @@ INTERVAL = 7.0
 The evidence is a random walk whose variance is twice its drift. Over the 7 nats in which its rate is seen and the 5
 or so that are extrapolated with that rate, it strays by some 4.4 nats; this is 1.6 times as much.
 """
+
+
+FAMILIES = {
+    "features": "features",
+    "predicted": "predictions",
+    "agreement": "agreement",
+    "answers": "agreement",
+    "confusion": "performance",
+}
+"""What is watched, as evidence names it."""
 
 
 class Kind(StrEnum):
@@ -41,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     place: Place
     watched: str
-    """`features`, `predicted` or `confusion`: the family without its scope."""
+    """`features`, `predicted`, `agreement`, `answers` or `confusion`: the family without its scope."""
     kind: Kind
     stream: str
     """What is watched, as people read it: `feature/src_bytes`, `confusion/spam->ham`."""
@@ -50,6 +62,8 @@ class Finding(msgspec.Struct, frozen=True):
     feature: str | None
     class_from: str | None
     class_to: str | None
+    trigger: tuple[str, ...]
+    """Features in which most unexpected answers of a source have one and the same rare value."""
     log_e: float
     """Evidence in nats: the logarithm of the weighted statistic, not above that of the budget for long."""
     observed: float
@@ -57,14 +71,21 @@ class Finding(msgspec.Struct, frozen=True):
     """What `observed` would have been allowed to be: standard deviations for a body, else a share of events."""
     shift: float
     """Size of the change in standard deviations of what is watched, so that streams can be compared."""
+    events: int
+    """Events since the evidence began to grow."""
     alarmed_index: int
     onset: Onset
+
+    @property
+    def excess(self) -> float:
+        """Events beyond what the bound allows, of a share of events."""
+        return max(self.observed - self.bound, 0.0) * self.events
 
     @property
     def evidence(self) -> Evidence:
         """This finding as an incident carries it."""
         who = f"source/{self.source}/" if self.source else f"labeler/{self.labeler}/" if self.labeler else ""
-        family = {"features": "features", "predicted": "predictions"}.get(self.watched, "performance")
+        family = FAMILIES[self.watched]
         return Evidence(family, who + self.stream, round(self.log_e, 2), round(self.observed, 4), round(self.bound, 4))
 
 
@@ -86,45 +107,91 @@ def again(first: Finding | None, now: Finding) -> Finding:
     return msgspec.structs.replace(now, onset=first.onset, alarmed_index=first.alarmed_index)
 
 
+class _What(NamedTuple):
+    """What about a stream has changed, and by how much."""
+
+    watched: str
+    kind: Kind
+    stream: str
+    observed: float
+    bound: float
+    shift: float
+    feature: str | None = None
+    class_from: str | None = None
+    class_to: str | None = None
+    trigger: tuple[str, ...] = ()
+
+
 def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
     watched, _, scope = place.family.partition("/")
-    slot, label = divmod(place.key, bank.label_kinds) if watched == "confusion" else (place.key, 0)
+    kinds = {"confusion": bank.label_kinds, "agreement": len(bank.baseline.agreement), "answers": LEVELS}
+    slot, kind = divmod(place.key, kinds.get(watched, 1))
     family = bank.families[place.family]
     bet = family.leading_bet(place.key, place.stream)
-    feature = class_from = class_to = None
-    if watched == "features" and bank.columns.names[place.stream] == PREDICTION:
-        watched = "predicted"
-    if watched == "confusion" and not bank.baseline.regression:
-        class_from = bank.baseline.classes[label]
-        outcomes = outcome_hits(len(bank.baseline.classes), label)[bet // len(RISES)]
-        class_to = bank.baseline.classes[max(outcomes, key=lambda outcome: excursion.counts[outcome])]
-        observed, bound, shift = _outcome_change(bank.baseline.confusion[class_from], outcomes, excursion.counts)
-        kind, stream = Kind.OUTCOME, f"confusion/{class_from}->{class_to}"
+    if watched == "features":
+        what = _feature(bank, bank.columns.names[place.stream], bet, excursion.counts)
+    elif watched == "answers":
+        what = _answer(bank, slot, kind, bet, excursion.counts)
+    elif watched == "confusion" and bank.baseline.residual is not None:
+        change, observed, bound, shift = _feature_change(bank.baseline.residual, bet, excursion.counts)
+        what = _What(watched, change, "residual", observed, bound, shift)
     else:
-        name = bank.columns.names[place.stream] if watched != "confusion" else None
-        before = bank.baseline.residual if name is None else bank.baseline.features[name]
-        kind, observed, bound, shift = _feature_change(cast("FeatureReference", before), bet, excursion.counts)
-        stream = "residual" if name is None else "predicted" if watched == "predicted" else f"feature/{name}"
-        feature = name if watched == "features" else None
-        if watched == "predicted" and not bank.baseline.regression:
-            class_to = _risen_class(bank.baseline.features[PREDICTION], excursion.counts)
-            kind, stream = Kind.OUTCOME, f"predicted/{class_to}"
+        what = _confused(bank, watched, kind, bet, excursion.counts)
     return Finding(
         place=place,
-        watched=watched,
-        kind=kind,
-        stream=stream,
+        **what._asdict(),
         source=bank.columns.sources.name(slot) if scope == "source" else None,
         labeler=bank.columns.labelers.name(slot) if scope == "labeler" else None,
-        feature=feature,
-        class_from=class_from,
-        class_to=class_to,
         log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
-        observed=observed,
-        bound=bound,
-        shift=shift,
+        events=sum(excursion.counts),
         alarmed_index=excursion.alarmed_index or 0,
         onset=_onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended),
+    )
+
+
+def _feature(bank: Bank, name: str, bet: int, counts: list[int]) -> _What:
+    """A feature, or what the model predicts."""
+    learnt = bank.baseline.features[name]
+    kind, observed, bound, shift = _feature_change(learnt, bet, counts)
+    if name != PREDICTION:
+        return _What("features", kind, f"feature/{name}", observed, bound, shift, feature=name)
+    if bank.baseline.regression:
+        return _What("predicted", kind, "predicted", observed, bound, shift)
+    risen = _risen_class(learnt, counts)
+    return _What("predicted", Kind.OUTCOME, f"predicted/{risen}", observed, bound, shift, class_to=risen)
+
+
+def _confused(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) -> _What:
+    """One class is taken for another: by the labels (confusion), or by what the surrogate expects (agreement)."""
+    classes = bank.baseline.classes
+    expected = kind // LEVELS if watched == "agreement" else kind
+    before = bank.baseline.agreement[kind] if watched == "agreement" else bank.baseline.confusion[classes[expected]]
+    outcomes = outcome_hits(len(classes), expected)[bet // len(RISES)]
+    named = max(outcomes, key=lambda outcome: counts[outcome])
+    pair = (classes[expected], classes[named])
+    change = _outcome_change(before, outcomes, counts)
+    return _What(
+        watched, Kind.OUTCOME, f"{watched}/{pair[0]}->{pair[1]}", *change, class_from=pair[0], class_to=pair[1]
+    )
+
+
+def _answer(bank: Bank, source: int, level: int, bet: int, counts: list[int]) -> _What:
+    """A source gets answers that the surrogate does not expect."""
+    classes = bank.baseline.classes
+    outcomes = outcome_hits(len(classes) + 1, AGREES)[bet // len(RISES)]
+    named = classes[max(outcomes, key=lambda outcome: counts[outcome]) - 1]
+    change = _outcome_change(bank.unexpected[level], outcomes, counts)
+    streams = [bank.columns.names[stream] for stream in bank.suspects.common(source)]
+    others = [name for name in classes[:-1] if name != named]
+    only = others[0] if len(others) == 1 else None
+    return _What(
+        "answers",
+        Kind.OUTCOME,
+        f"answers/{named}",
+        *change,
+        class_from=only,
+        class_to=named,
+        trigger=tuple(name for name in streams if name not in (PREDICTION, EXTRA)),
     )
 
 

@@ -14,11 +14,12 @@ import msgspec
 from alerting.incident import Change, Transition
 from alerting.incidents import Incidents
 from detectors.bets import Caution
-from monitor.baseline import Baseline, BaselineError, build
+from monitor.baseline import Baseline, BaselineError
 from monitor.companions import Companions
 from monitor.decode import DecodeError, Decoder
 from monitor.events import Features, Prediction
 from monitor.join import Join, Joined
+from monitor.learning import build
 from monitor.pipeline import Pipeline
 from monitor.source import EventSource, Record
 from monitor.watch import Until, Watch

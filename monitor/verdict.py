@@ -1,7 +1,8 @@
 """Verdicts: from findings to what is going on, who is behind it, and since when.
 
-One question after the other: labels or features? one labeler or source, or all? one class, or many? with a version, or
-without? Benign change must not be called poison, and a verdict may change openly as evidence comes.
+One question after the other: is the model wrong, by its labels or by its surrogate? for one labeler or source, or for
+all? in one class, or in many? with a version, or without? Benign change must not be called poison, and a verdict may
+change openly as evidence comes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,11 @@ ATTACKS = frozenset(
 )
 FAULT_SHARE = 0.5
 """A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
+CARRIED = 0.5
+"""A source with more than this share of all that is wrong is what is wrong."""
+UNNATURAL = 1.0
+"""Standard deviations by which natural rows among a source's events do not move the mean of a feature: rows from the
+bulk are within two, and they are not all that it sends. A trigger sets values that are rare, or were never seen."""
 SLOW_VERSIONS = 3
 """Versions since the onset that make a poisoning a slow one."""
 SERIOUS = 0.4
@@ -35,8 +41,7 @@ def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgeme
         findings: everything that alarms.
         versions: when each version was first seen after the baseline, epoch seconds, in order.
     """
-    labels = [finding for finding in findings if finding.watched == "confusion"]
-    verdict, reasons = _judge_labels(labels, findings, versions) if labels else _judge_features(findings)
+    verdict, reasons = _cause(findings, versions)
     onset = min((reason.onset for reason in reasons), key=lambda onset: onset.ts)
     return Judgement(
         verdict=verdict,
@@ -47,21 +52,46 @@ def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgeme
     )
 
 
-def _judge_labels(
-    labels: Sequence[Finding], findings: Sequence[Finding], versions: Mapping[str, float]
-) -> tuple[Verdict, list[Finding]]:
-    """Predictions and labels disagree: is it a labeler, a source, or the model?"""
-    first = labels[0]
-    everywhere = [finding for finding in labels if finding.source is None and finding.labeler is None]
-    if first.labeler is not None and len({f.labeler for f in labels if f.labeler is not None}) == 1:
-        return Verdict.LABEL_TAMPERING, [f for f in labels if f.labeler == first.labeler]
-    if first.source is not None and len({f.source for f in labels if f.source is not None}) == 1:
-        own = [finding for finding in findings if finding.source == first.source]
-        inputs = [finding for finding in own if finding.watched == "features"]
-        if not inputs:
-            return Verdict.LABEL_TAMPERING, own
-        return (Verdict.BACKDOOR if _is_trigger(inputs) else Verdict.CLEAN_LABEL), own
-    reasons = everywhere or list(labels)
+def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:
+    """What is going on, and the findings that say so."""
+    labels = [finding for finding in findings if finding.watched == "confusion"]
+    answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
+    if labels and labels[0].labeler is not None and len({f.labeler for f in labels} - {None}) == 1:
+        return Verdict.LABEL_TAMPERING, [f for f in labels if f.labeler == labels[0].labeler]
+    source = _culprit(sorted([*labels, *answers], key=lambda finding: finding.alarmed_index))
+    if source is not None:
+        return _judge_source([finding for finding in findings if finding.source == source])
+    if labels or (versions and findings[0] in answers):
+        return _judge_model(labels or answers, versions)
+    # No new version: the model is what it was, and its surrogate has met inputs or a mix of classes that are new to it.
+    return _judge_features([finding for finding in findings if finding not in answers] or findings)
+
+
+def _culprit(wrong: Sequence[Finding]) -> str | None:
+    """The one source whose predictions are wrong, if it is one and not all: it came first, or it is most of it."""
+    sources = {finding.source for finding in wrong} - {None}
+    if len(sources) != 1:
+        return None
+    everywhere = [finding for finding in wrong if finding.source is None and finding.labeler is None]
+    own = [finding for finding in wrong if finding.source is not None]
+    carried = max(f.excess for f in own) >= CARRIED * max((f.excess for f in everywhere), default=0.0)
+    return sources.pop() if carried or wrong[0].source is not None else None
+
+
+def _judge_source(own: list[Finding]) -> tuple[Verdict, list[Finding]]:
+    """One source is wrong: are its labels, or does it send what makes the model wrong?"""
+    inputs = [finding for finding in own if finding.watched == "features"]
+    if not inputs and not any(finding.watched == "answers" for finding in own):
+        return Verdict.LABEL_TAMPERING, own
+    natural = all(f.kind is Kind.BODY and abs(f.shift) < UNNATURAL for f in inputs)
+    trigger = any(finding.trigger for finding in own) or not natural
+    return (Verdict.BACKDOOR if trigger else Verdict.CLEAN_LABEL), own
+
+
+def _judge_model(wrong: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:
+    """The model is wrong whoever asks: in one direction, or altogether? At once, or step by step?"""
+    everywhere = [finding for finding in wrong if finding.source is None and finding.labeler is None]
+    reasons = everywhere or list(wrong)
     onset = min(finding.onset.low for finding in reasons)
     classes = {finding.class_from for finding in reasons}
     if len(classes) > 1 or None in classes or not versions:  # a regression model has no classes to flip
@@ -71,7 +101,7 @@ def _judge_labels(
 
 
 def _judge_features(findings: Sequence[Finding]) -> tuple[Verdict, list[Finding]]:
-    """Labels say nothing (yet): is it a fault, a change of classes, a change of inputs, or one source's trigger?"""
+    """Nothing says (yet) that the model is wrong: is it a fault, a change of classes, or a change of inputs?"""
     inputs = [finding for finding in findings if finding.watched == "features"]
     faults = [finding for finding in inputs if finding.kind in (Kind.OUTSIDE, Kind.MISSING)]
     everywhere = [finding for finding in findings if finding.source is None]
@@ -79,15 +109,10 @@ def _judge_features(findings: Sequence[Finding]) -> tuple[Verdict, list[Finding]
     if faults and (any(f.source is None or f.observed >= FAULT_SHARE for f in faults) or len(sources) > 1):
         return Verdict.DATA_FAULT, faults
     if inputs and not everywhere and len(sources) == 1 and any(f.watched == "predicted" for f in findings):
-        return (Verdict.BACKDOOR if _is_trigger(inputs) else Verdict.CLEAN_LABEL), list(findings)
+        return _judge_source(list(findings))
     strongest = max(everywhere or findings, key=lambda finding: finding.shift)
     same = [finding for finding in everywhere or findings if finding.watched == strongest.watched]
-    return (Verdict.PRIOR_SHIFT if strongest.watched == "predicted" else Verdict.COVARIATE_DRIFT), same
-
-
-def _is_trigger(inputs: Sequence[Finding]) -> bool:
-    """Values out of the ordinary in a few features are a trigger; a cluster of natural rows moves many together."""
-    return any(finding.kind is Kind.OUTSIDE for finding in inputs) or len(inputs) <= 2
+    return (Verdict.COVARIATE_DRIFT if strongest.watched == "features" else Verdict.PRIOR_SHIFT), same
 
 
 def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
@@ -108,6 +133,7 @@ def _attribute(
     versions: Mapping[str, float],
     onset: Onset,
 ) -> Attribution:
+    triggers = [name for finding in reasons for name in finding.trigger]
     pairs = [finding for finding in (*reasons, *findings) if finding.class_to is not None]
     version = None
     if verdict in ATTACKS and verdict is not Verdict.LABEL_TAMPERING:
@@ -117,7 +143,9 @@ def _attribute(
     return Attribution(
         source=_only(reason.source for reason in reasons),
         labeler=_only(reason.labeler for reason in reasons),
-        features=tuple(dict.fromkeys(f.feature for f in reasons if f.feature is not None))[:MAX_FEATURES],
+        features=tuple(dict.fromkeys([*triggers, *(f.feature for f in reasons if f.feature is not None)]))[
+            :MAX_FEATURES
+        ],
         class_from=pairs[0].class_from if pairs else None,
         class_to=pairs[0].class_to if pairs else None,
         version=version,

@@ -10,12 +10,13 @@ from alerting.incident import Judgement
 from detectors.bets import Caution
 from monitor.answers import Answers
 from monitor.bank import Bank, Moment, Place
-from monitor.baseline import MIN_PREDICTIONS, Baseline, build
+from monitor.baseline import Baseline
 from monitor.companions import Companions
 from monitor.events import Features, Prediction
 from monitor.findings import Finding, again, find
 from monitor.join import Joined
 from monitor.lately import Lately
+from monitor.learning import MIN_PREDICTIONS, build
 from monitor.verdict import judge
 
 MAX_REFERENCE = 200_000

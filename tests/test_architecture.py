@@ -24,9 +24,9 @@ from detectors.scalar import CATALOG
 from grafana import NOT_SHOWN
 from monitor import cli
 from monitor import verdict as verdict_module
-from monitor.bank import WEIGHTS
 from monitor.config import AnyRegistry, Config, json_schema, load
 from monitor.decode import Decoder, DecodeReason
+from monitor.families import WEIGHTS
 from monitor.metrics import Metrics
 from monitor.replay import line
 from monitor.rollback_config import Mode

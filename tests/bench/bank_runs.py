@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import Caution
-from monitor.baseline import build
 from monitor.companions import Companions
 from monitor.events import Prediction
 from monitor.join import Joined
+from monitor.learning import build
 from monitor.watch import Until, Watch
 from tests.bench.engine import BEGAN, SPACING
 from tests.bench.worlds import ERROR_RATE, LEARN

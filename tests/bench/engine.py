@@ -8,9 +8,10 @@ import numpy.typing as npt
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets, outcome_bets
 from detectors.cells import NumericCells
 from monitor.bank import Bank
-from monitor.baseline import Baseline, FeatureReference, build
+from monitor.baseline import Baseline, FeatureReference
 from monitor.events import Prediction
 from monitor.join import Joined
+from monitor.learning import build
 from tests.bench.paths import Follow, PathDetector, Start
 from tests.bench.worlds import DAY, Floats
 

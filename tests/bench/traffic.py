@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from monitor.baseline import Baseline, build
+from monitor.baseline import Baseline
 from monitor.events import Event, Prediction
+from monitor.learning import build
 from monitor.source import Partition, Record
 
 BEGAN = 1_700_000_000.0

@@ -10,6 +10,7 @@ from scipy.stats import norm, poisson
 
 from detectors.bets import (
     BODY_BETS,
+    DECIDED,
     FEATURE_WEIGHTS,
     LARGEST,
     RISES,
@@ -24,6 +25,7 @@ from detectors.bets import (
     outcome_bets,
     outcome_hits,
     rise,
+    rise_bound,
     upper_share,
 )
 from detectors.cells import ABOVE, MISSING, RESERVED, Cells, category_cells, numeric_cells
@@ -111,7 +113,9 @@ def test_an_outcome_bet_is_never_better_than_fair_while_all_is_well(counts: list
 
 def test_all_sets_of_wrong_outcomes_are_bet_on() -> None:
     assert outcome_hits(2, 0) == [(1,)]
-    assert outcome_hits(4, 1) == [(0,), (2,), (3,), (0, 2, 3)]
+    assert outcome_hits(3, 1) == [(0, 2)]
+    assert outcome_hits(4, 1) == [(0,), (2,), (0, 2, 3)]
+    assert [len(outcome_hits(6, expected)) for expected in range(6)] == [5] * 6
 
 
 @relaxed
@@ -123,16 +127,42 @@ def test_an_upper_share_is_the_exact_poisson_bound(count: int, total: int, tail:
         assert poisson.cdf(count, bound * total) == pytest.approx(tail, rel=1e-6)
 
 
+@relaxed
+@given(st.integers(0, 500), st.integers(1, 2000), st.sampled_from([0.05, 0.15, 0.4]))
+def test_what_a_rise_is_held_against_is_between_the_estimate_and_the_upper_bound(
+    count: int, total: int, step: float
+) -> None:
+    bound = rise_bound(count, total, step, Caution())
+    assert min(count / total, 1.0) <= bound <= float(upper_share(count, total, Caution())) + 1e-12
+
+
+def test_a_large_rise_is_held_against_less_than_a_small_one() -> None:
+    bounds = [rise_bound(20, 500, step, Caution()) for step in (0.05, 0.15, 0.4, 0.7)]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[-1] < bounds[0]
+
+
+def test_over_what_is_not_known_of_a_share_the_evidence_does_not_grow() -> None:
+    """Over the posterior of the share, the mean of the evidence after the events that decide it is at most 1."""
+    count, total, step = 20, 500, 0.4
+    bound = rise_bound(count, total, step, Caution())
+    shares = np.random.default_rng(1).gamma(count + 0.5, 1.0 / total, 100_000)
+    raised = bound + step * (1.0 - bound)
+    factor = 1.0 + (shares - bound) * (raised - bound) / (bound * (1.0 - bound))
+    events = DECIDED / (raised * np.log(raised / bound) + (1 - raised) * np.log((1 - raised) / (1 - bound)))
+    assert (factor**events).mean() <= 1.05
+
+
 def test_a_rise_is_a_likelihood_ratio() -> None:
     hit = np.array([True, False, False])
-    factors = rise(0.1, 0.3, hit)
-    assert factors.tolist() == pytest.approx([3.0, 0.7 / 0.9, 0.7 / 0.9])
-    assert np.array([0.1, 0.5, 0.4]) @ factors == pytest.approx(1.0)
+    bound = rise_bound(10, 100, 0.2, Caution())
+    factors = rise(10, 100, 0.2, hit, Caution())
+    share = bound + 0.2 * (1.0 - bound)
+    assert factors.tolist() == pytest.approx([share / bound, *[(1.0 - share) / (1.0 - bound)] * 2])
 
 
-@pytest.mark.parametrize(("bound", "share"), [(0.3, 0.3), (0.5, 0.3), (1.0, 1.0)])
-def test_where_a_share_cannot_rise_every_event_loses(bound: float, share: float) -> None:
-    assert (rise(bound, share, np.array([True, False])) < 1.0).all()
+def test_where_a_share_cannot_rise_every_event_loses() -> None:
+    assert (rise(10, 10, 0.3, np.array([True, False]), Caution()) < 1.0).all()
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.3, 1.0), (-0.3, 1.0), (1.0, 1.0), (-1.0, 1.0), (0.0, 0.7), (0.0, 1.4)])

@@ -138,6 +138,7 @@ def prior_shift(row: Row, rng: np.random.Generator) -> None:
     """A real wave of one class."""
     if rng.random() < 0.5:
         row["truth"] = "spam"
+        row["features"]["links"] = int(rng.poisson(4.0))
         row["prediction"] = "spam" if rng.random() < 0.96 else "ham"
 
 

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from detectors import edetector
 from detectors.bets import Caution
 from monitor.bank import Bank, Moment
-from monitor.baseline import Baseline, build
+from monitor.baseline import Baseline
 from monitor.columns import FeatureColumns, LabelColumns
 from monitor.events import Prediction
 from monitor.join import Joined
+from monitor.learning import build
 from monitor.slots import NAMED, SHARED
 from tests.kit.served import World, bad_labeler, label_flip, unit_fault, worse_everywhere
 
 FEATURES = ("features", "features/source")
+AGREEMENT = ("agreement", "answers/source")
 LABELS = ("confusion", "confusion/source", "confusion/labeler")
 
 
@@ -86,9 +88,10 @@ def _short_episodes() -> Iterator[None]:
 @pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES)
 def test_on_each_clock_all_weights_together_are_one_budget(baseline: Baseline) -> None:
     bank = Bank(baseline, 1000.0, Caution())
-    for clock in (FEATURES, LABELS):
+    predictions = FEATURES if baseline.regression else (*FEATURES, *AGREEMENT)
+    for clock in (predictions, LABELS):
         assert sum(bank.families[name].weights.sum() for name in clock) == pytest.approx(1.0)
-    assert set(bank.families) == {*FEATURES, *LABELS}
+    assert set(bank.families) == {*predictions, *LABELS}
     assert all((family.weights > 0).all() for family in bank.families.values())
     assert all(family.threshold == 1000.0 for family in bank.families.values())
 
@@ -165,7 +168,7 @@ def test_ten_thousand_sources_and_labelers_are_bounded() -> None:
 
 def test_highest_is_what_alarms_at_the_budget() -> None:
     bank = Bank(BASELINES["classes"], 500.0, Caution())
-    assert bank.highest() == dict.fromkeys((*FEATURES, *LABELS), 0.0)
+    assert bank.highest() == dict.fromkeys((*FEATURES, *AGREEMENT, *LABELS), 0.0)
     columns = encoded(bank, World(seed=9, predictions=300, onset=100, cause=worse_everywhere))
     moment = next(bank.update(*columns))
     (place, excursion), *_ = bank.alarming()

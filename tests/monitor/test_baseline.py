@@ -13,14 +13,10 @@ from detectors.cells import CategoryCells, NumericCells
 from monitor.bank import Bank
 from monitor.baseline import (
     EXTRA,
-    MAX_CLASSES,
-    MAX_GROUPS,
-    MIN_PREDICTIONS,
     OTHER,
     PREDICTION,
     Baseline,
     BaselineError,
-    build,
     canonical,
     decode,
     describe,
@@ -29,6 +25,7 @@ from monitor.baseline import (
 )
 from monitor.events import ClassLabel, Prediction, class_name
 from monitor.join import Joined
+from monitor.learning import MAX_CLASSES, MAX_GROUPS, MIN_PREDICTIONS, build
 
 TS = 1_772_409_600.0
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.cells import ABOVE, ABSENT, BELOW, MISSING, RESERVED
-from monitor.baseline import EXTRA, PREDICTION, Baseline, build
+from monitor.baseline import EXTRA, PREDICTION, Baseline
 from monitor.columns import Columns, FeatureColumns
 from monitor.events import Features, Prediction
 from monitor.join import Joined
+from monitor.learning import build
 from tests.kit.served import BEGAN, World
 
 relaxed = settings(deadline=None, max_examples=60)

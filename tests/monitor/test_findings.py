@@ -11,10 +11,11 @@ from alerting.incident import Evidence, Onset
 from detectors.bets import Caution
 from detectors.edetector import Excursion
 from monitor.bank import Bank, Moment, Place
-from monitor.baseline import EXTRA, build
+from monitor.baseline import EXTRA
 from monitor.events import Features, Prediction
 from monitor.findings import Finding, Kind, _onset, again, find
 from monitor.join import Joined
+from monitor.learning import build
 from tests.kit.served import (
     Cause,
     Row,
@@ -152,6 +153,8 @@ def finding(**changes: Any) -> Finding:
         feature="size",
         class_from=None,
         class_to=None,
+        trigger=(),
+        events=100,
         log_e=12.3456,
         observed=0.123456,
         bound=0.001234,

@@ -113,7 +113,7 @@ def finding(
 ) -> Finding:
     """A finding with what a judge looks at."""
     usual: dict[str, Any] = {"feature": None, "class_from": None, "class_to": None}
-    if watched == "confusion":
+    if watched in ("confusion", "agreement", "answers"):
         usual |= {"class_from": "spam", "class_to": "ham"}
     elif watched == "predicted":
         usual |= {"class_to": "ham"}
@@ -129,7 +129,9 @@ def finding(
         log_e=more.pop("log_e", 12.0),
         observed=more.pop("observed", 0.3),
         bound=0.1,
-        shift=more.pop("shift", 1.0),
+        shift=more.pop("shift", 0.5),
+        trigger=more.pop("trigger", ()),
+        events=more.pop("events", 100),
         alarmed_index=at,
         onset=Onset(since, since - 50, since + 50),
         **(usual | more),
@@ -157,7 +159,7 @@ FIRST_VERSION = {"2.0.0": 990.0}
         ([finding(), finding(labeler="lab-1")], FIRST_VERSION, Verdict.LABEL_FLIP),
         ([finding(labeler="lab-1"), finding(labeler="lab-2")], {}, Verdict.PERFORMANCE),
         ([finding(source="s1")], {}, Verdict.LABEL_TAMPERING),
-        ([finding(source="s1"), feature(source="s1")], {}, Verdict.BACKDOOR),
+        ([finding(source="s1"), feature(source="s1", shift=2.0)], {}, Verdict.BACKDOOR),
         ([finding(source="s1"), feature(kind=Kind.OUTSIDE, source="s1")], {}, Verdict.BACKDOOR),
         ([finding(source="s1"), *(feature(name, source="s1") for name in "abc")], {}, Verdict.CLEAN_LABEL),
         ([finding(source="s1"), feature()], {}, Verdict.LABEL_TAMPERING),
@@ -170,8 +172,18 @@ FIRST_VERSION = {"2.0.0": 990.0}
         ([finding("predicted")], {}, Verdict.PRIOR_SHIFT),
         ([finding("predicted", shift=2.0), feature(shift=1.0)], {}, Verdict.PRIOR_SHIFT),
         ([finding("predicted", shift=1.0), feature(shift=2.0)], {}, Verdict.COVARIATE_DRIFT),
-        ([finding("predicted", source="s1"), feature(source="s1")], {}, Verdict.BACKDOOR),
+        ([finding("predicted", source="s1"), feature(source="s1", shift=2.0)], {}, Verdict.BACKDOOR),
         ([finding("predicted", source="s1"), *(feature(n, source="s1") for n in "abc")], {}, Verdict.CLEAN_LABEL),
+        ([finding("answers", source="s1", trigger=("x",))], {}, Verdict.BACKDOOR),
+        ([finding("answers", source="s1")], {}, Verdict.CLEAN_LABEL),
+        ([finding("answers", source="s1"), finding(source="s1")], {}, Verdict.CLEAN_LABEL),
+        ([finding("agreement")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding("agreement")], {}, Verdict.PRIOR_SHIFT),
+        ([finding("agreement"), feature()], {}, Verdict.COVARIATE_DRIFT),
+        ([feature(at=900), finding("agreement")], FIRST_VERSION, Verdict.COVARIATE_DRIFT),
+        ([finding("agreement"), finding("answers", source="s1")], FIRST_VERSION, Verdict.CLEAN_LABEL),
+        ([finding("agreement", events=900), finding("answers", source="s1")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding("answers", source=name) for name in ("s1", "s2")], FIRST_VERSION, Verdict.LABEL_FLIP),
     ],
 )
 def test_one_question_after_the_other(findings: list[Finding], versions: dict[str, float], verdict: Verdict) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from alerting.incident import Judgement, Verdict
 from detectors.bets import Caution
-from monitor.baseline import MIN_PREDICTIONS
 from monitor.companions import CompanionConfig, Companions
 from monitor.events import Features, Prediction
 from monitor.join import Joined
+from monitor.learning import MIN_PREDICTIONS
 from monitor.watch import MAX_VERSIONS, Until, Watch
 from tests.kit.served import BEGAN, EVERY, Row, World, covariate_drift, other
 
