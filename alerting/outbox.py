@@ -52,4 +52,4 @@ class Outbox(Protocol):
         """Record that the receiver will never accept the message; it stays visible and blocks nothing."""
 
     def told(self, receiver: str) -> Sequence[Transition]:
-        """The newest delivered step of each incident that, as far as the receiver knows, is not over."""
+        """The newest delivered step of each incident that is not over, even if its end could not be delivered."""

@@ -141,7 +141,10 @@ class Reacting:
             "notifications_total", "Attempts to deliver a message, by outcome.", "receiver", "outcome"
         )
         self.outbox = make.gauge(
-            "outbox_messages", "Messages in the store, by state (pending, delivered, dead).", "receiver", "state"
+            "outbox_messages",
+            "Messages in the store, by state (pending, delivered, dead, discarded).",
+            "receiver",
+            "state",
         )
         self.oldest_message = make.gauge(
             "outbox_oldest_timestamp_seconds",

@@ -1,7 +1,7 @@
 """The outbox in the store: messages that are to be sent, and what became of them."""
 
 import msgspec
-from sqlalchemy import Delete, Update, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Update, and_, delete, exists, func, or_, select, update
 
 from alerting.incident import Status, Transition
 from alerting.outbox import DeadLetter, Message
@@ -62,7 +62,7 @@ class OutboxTable:
         return {row.receiver for row in self._database.read(query)}
 
     def told(self, receiver: str) -> list[Transition]:
-        """The newest delivered step of each incident that, as far as the receiver knows, is not over."""
+        """The newest delivered step of each incident that is not over, even if its end could not be delivered."""
         message, later = MESSAGES.c, MESSAGES.alias("later").c
         followed = exists().where(
             later.state == "delivered",
@@ -71,13 +71,18 @@ class OutboxTable:
             or_(later.number > message.number, and_(later.number == message.number, later.id > message.id)),
         )
         query = (
-            select(message.id, message.document)
-            .where(message.state == "delivered", message.receiver == receiver, ~followed)
-            .where(self._holding.holds(message.shard))
-            .order_by(message.incident)
+            select(message.id, message.incident, message.state, message.document)
+            .where(message.receiver == receiver, ~followed, self._holding.holds(message.shard))
+            .order_by(message.incident, message.number, message.id)
         )
-        steps = (self._database.decoded("message", name, blob, Transition) for name, blob in self._database.read(query))
-        return [step for step in steps if step.incident.status is not Status.RESOLVED]
+        newest: dict[str, Transition] = {}
+        for name, incident, state, document in self._database.read(query):
+            step = self._database.decoded("message", name, document, Transition)
+            if step.incident.status is Status.RESOLVED:
+                newest.pop(incident, None)
+            elif state == "delivered":
+                newest[incident] = step
+        return list(newest.values())
 
     def retry(self, message: Message, at: float, error: str) -> None:
         """Record a failed attempt and when to try again (epoch seconds)."""
@@ -88,7 +93,7 @@ class OutboxTable:
         self._settle(message, state="dead", finished_at=now, error=_text(error))
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many messages there are by (receiver, state); the states are pending, delivered and dead."""
+        """How many messages there are by (receiver, state); the states are pending, delivered, dead, discarded."""
         by = MESSAGES.c.receiver, MESSAGES.c.state
         return {(row[0], row[1]): row[2] for row in self._database.read(select(*by, func.count()).group_by(*by))}
 
@@ -126,22 +131,23 @@ class OutboxTable:
         return self._change_dead(update(MESSAGES).values(anew), identity)
 
     def discard(self, identity: str) -> bool:
-        """Forget a dead message; False if there is no such dead message."""
-        return self._change_dead(delete(MESSAGES), identity)
+        """Count a message as dead no more, and never send it; False if there is no such dead message."""
+        return self._change_dead(update(MESSAGES).values(state="discarded"), identity)
 
-    def _change_dead(self, change: Update | Delete, identity: str) -> bool:
+    def _change_dead(self, change: Update, identity: str) -> bool:
         with self._database.writing() as connection:
             dead = change.where(MESSAGES.c.id == identity, MESSAGES.c.state == "dead")
             return connection.execute(dead).rowcount > 0
 
     def prune(self, before: float) -> int:
-        """Forget messages delivered before this (epoch seconds); dead ones stay. Returns how many went.
+        """Forget messages delivered or discarded before this (epoch seconds); dead ones stay. Returns how many went.
 
         Those of open incidents stay as well: they say what a receiver knows, and where it keeps it.
         """
         going_on = select(INCIDENTS.c.id).where(INCIDENTS.c.status != Status.RESOLVED.value)
         over = MESSAGES.c.incident.not_in(going_on)
-        old = delete(MESSAGES).where(MESSAGES.c.state == "delivered", MESSAGES.c.finished_at < before, over)
+        done = MESSAGES.c.state.in_(("delivered", "discarded"))
+        old = delete(MESSAGES).where(done, MESSAGES.c.finished_at < before, over)
         with self._database.writing() as connection:
             return connection.execute(old).rowcount
 

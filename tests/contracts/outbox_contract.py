@@ -178,6 +178,16 @@ class OutboxContract:
         assert list(box.outbox.told("chat")) == [message("a", 10).transition]
         assert list(box.outbox.told("pager")) == [message("d").transition]
 
+    def test_an_end_that_was_refused_is_an_end(self, box: Subject) -> None:
+        incident = msgspec.structs.replace(message("a").transition.incident, status=Status.RESOLVED)
+        end = msgspec.structs.replace(message("a", 2), transition=Transition(Change.RESOLVED, 2, incident))
+        box.add(message("a"), end)
+        box.outbox.delivered(message("a"), 100.0)
+        assert list(box.outbox.told("chat")) == []  # it is on its way
+        box.outbox.dead(end, 101.0, "400")
+        box.reopen()
+        assert list(box.outbox.told("chat")) == []
+
     # One fixture value serves all examples: it only makes outboxes.
     @settings(
         max_examples=25,

@@ -18,13 +18,14 @@ class MemoryOutbox:
         self.errors: dict[str, str] = {}
         """The newest error of each message."""
         self.dead_ids: set[str] = set()
-        self.told_steps: list[Message] = []
+        self.written: list[Message] = []
         self.receipts: dict[tuple[str, str], str] = {}
 
     def add(self, *messages: Message) -> None:
         for message in messages:
             if message.id not in self.delivered_at and message.id not in self.dead_ids:
                 self.waiting.setdefault(message.id, message)
+                self.written.append(message)
 
     def due(self, now: float, limit: int) -> Sequence[Message]:
         heads: dict[tuple[str, str], Message] = {}
@@ -39,16 +40,20 @@ class MemoryOutbox:
     def delivered(self, message: Message, now: float, receipt: str | None = None) -> None:
         if self.waiting.pop(message.id, None):
             self.delivered_at[message.id] = now
-            self.told_steps.append(message)
             if receipt is not None:
                 self.receipts[message.receiver, message.transition.incident.id] = receipt
 
     def told(self, receiver: str) -> Sequence[Transition]:
         newest: dict[str, Transition] = {}
-        for message in sorted(self.told_steps, key=lambda m: m.transition.number):
-            if message.receiver == receiver:
-                newest[message.transition.incident.id] = message.transition
-        return [step for step in newest.values() if step.incident.status is not Status.RESOLVED]
+        for message in sorted(self.written, key=lambda m: m.transition.number):
+            if message.receiver != receiver:
+                continue
+            incident = message.transition.incident
+            if incident.status is Status.RESOLVED:
+                newest.pop(incident.id, None)
+            elif message.id in self.delivered_at:
+                newest[incident.id] = message.transition
+        return list(newest.values())
 
     def retry(self, message: Message, at: float, error: str) -> None:
         if stored := self.waiting.get(message.id):
