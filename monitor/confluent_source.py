@@ -26,14 +26,9 @@ _OUT_OF_RANGE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - see above
 
 
 class ConfluentSource:
-    """Reads the configured topics as a member of the consumer group. Not thread-safe: one thread uses it.
-
-    Attributes:
-        skipped: records that retention had deleted before they were read, since the start.
-    """
+    """Reads the configured topics as a member of the consumer group. Not thread-safe: one thread uses it."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        self.skipped = 0
         self._config = config
         self._consumer: Consumer | None = None
         self._positions: Positions = _no_positions
@@ -242,7 +237,6 @@ class ConfluentSource:
         """Go on where a partition still, or again, has records."""
         position, (first, last) = self._next[partition], self._bounds(consumer, partition)
         if position < first:
-            self.skipped += first - position
             log.error("Kafka: deleted unread", partition=partition, wanted=position, first=first)
         elif position > last:
             problem = f"{partition.topic}[{partition.number}] was read up to {position}, but ends at {last}"

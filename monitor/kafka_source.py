@@ -28,14 +28,9 @@ _LONGEST_BACKOFF = 5.0
 
 
 class KafkaSource:
-    """Reads the configured topics as a member of the consumer group. Not thread-safe: one thread uses it.
-
-    Attributes:
-        skipped: records that retention had deleted before they were read, since the start.
-    """
+    """Reads the configured topics as a member of the consumer group. Not thread-safe: one thread uses it."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        self.skipped = 0
         self._config = config
         self._consumer: Any = None
         self._rebalances: Any = None
@@ -185,8 +180,16 @@ class KafkaSource:
         except OffsetOutOfRangeError:
             self._return_to_range()
             return ()
+        self._keep_joining()
         # What was fetched before a rebalance in the same call comes again, from the position that is asked for now.
         return () if self._place_assigned() else _records(batches)
+
+    def _keep_joining(self) -> None:
+        """Have the next poll finish a join that this one had no time for; kafka-python 3.0.12 may forget it."""
+        # A leader that joins again because topics have changed has no wish to any more once it has assigned partitions.
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - there is no public way to ask
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
 
     def _place_assigned(self) -> bool:
         """Set the positions after a rebalance; False if there was none."""
@@ -221,7 +224,6 @@ class KafkaSource:
             if first <= position <= last:
                 continue
             if position < first:
-                self.skipped += first - position
                 log.error("Kafka: deleted unread", partition=partition, wanted=position, first=first)
             else:
                 problem = f"{partition.topic}[{partition.number}] was read up to {position}, but ends at {last}"
