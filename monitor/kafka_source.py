@@ -180,16 +180,8 @@ class KafkaSource:
         except OffsetOutOfRangeError:
             self._return_to_range()
             return ()
-        self._keep_joining()
         # What was fetched before a rebalance in the same call comes again, from the position that is asked for now.
         return () if self._place_assigned() else _records(batches)
-
-    def _keep_joining(self) -> None:
-        """Have the next poll finish a join that this one had no time for; kafka-python 3.0.12 may forget it."""
-        # A leader that joins again because topics have changed has no wish to any more once it has assigned partitions.
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - there is no public way to ask
-        if coordinator.rejoining:
-            coordinator.request_rejoin()
 
     def _place_assigned(self) -> bool:
         """Set the positions after a rebalance; False if there was none."""

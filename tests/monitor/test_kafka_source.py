@@ -205,12 +205,6 @@ class Troubled:
 
     def __init__(self, *outcomes: Exception | dict[Any, Any]) -> None:
         self.outcomes = list(outcomes)
-        self._coordinator = self
-        self.rejoining = False
-        self.asked_to_rejoin = 0
-
-    def request_rejoin(self) -> None:
-        self.asked_to_rejoin += 1
 
     def poll(self, timeout_ms: int) -> dict[Any, Any]:
         assert timeout_ms == 10
@@ -230,17 +224,6 @@ def test_passing_errors_are_waited_out_and_lasting_ones_are_not(closed_port: int
     assert [(entry["log_level"], entry["error"]) for entry in logs] == [("warning", "KafkaTimeoutError: away")] * 2
     with pytest.raises(SourceError, match=r"Kafka: .*TopicAuthorizationFailedError.*events"):
         source.poll(0.01)
-
-
-def test_a_join_that_a_poll_had_no_time_for_is_finished(closed_port: int) -> None:
-    source = KafkaSource(unreachable(closed_port))
-    source._consumer = consumer = Troubled({}, {}, {})
-    consumer.rejoining = True
-    source.poll(0.01)
-    source.poll(0.01)
-    consumer.rejoining = False
-    source.poll(0.01)
-    assert consumer.asked_to_rejoin == 2
 
 
 def test_the_client_repeats_itself_once_a_minute_at_most_and_says_how_often() -> None:
