@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from detectors.bets import Caution
-from monitor.baseline import Baseline, build
+from monitor.baseline import Baseline
 from monitor.companions import Companions
 from monitor.drill import AGAIN, LIMIT, STRANGE, Drills, drill
 from monitor.events import Prediction
+from monitor.learning import build
 from monitor.watch import Until, Watch
 from tests.kit.served import World, make_pipeline, records
 
