@@ -6,6 +6,7 @@ budget is a false alarm at most once in that many events on average. See DESIGN.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from detectors.bets import Caution
 from detectors.edetector import Batch, Excursion, Step, Turn
 from detectors.surrogate import LEVELS
 from monitor.agreement import AGREES, Agreement, Judged, pooled
-from monitor.baseline import Baseline
+from monitor.baseline import PREDICTION, Baseline
 from monitor.columns import Columns, FeatureColumns, LabelColumns
 from monitor.families import families
 from monitor.suspects import Suspects
@@ -26,6 +27,8 @@ from monitor.suspects import Suspects
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+EVERYBODY = 0.8
+"""A source or a labeler with this share of the reference is not one among others."""
 BLOCK = 262_144
 """Factors of a family that are worked on in one go: what does not fit into a processor's cache is slower."""
 
@@ -78,6 +81,7 @@ class Bank:
         self.agreement = None if baseline.surrogate is None else Agreement(baseline.surrogate, baseline)
         self.unexpected = pooled(baseline.agreement)
         """How often each answer came unexpected, for each level of the surrogate's certainty."""
+        self.everybody = _everybody(baseline)
         self.suspects = Suspects(tuple(baseline.features.values()))
         self.families = families(baseline, self.columns, budget, caution)
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
@@ -202,3 +206,16 @@ class Bank:
             if row < columns.index.size and columns.index[row] == index:
                 return float(columns.ts[row])
         raise AssertionError("a moment is always an event of the batch")
+
+
+def _everybody(baseline: Baseline) -> frozenset[str]:
+    """Sources and labelers that most of the reference came from: of them cannot be asked whether it is one or all."""
+    labels = [baseline.residual.reference] if baseline.residual is not None else list(baseline.confusion.values())
+    found = set()
+    for partition, references in (("source", [baseline.features[PREDICTION].reference]), ("labeler", labels)):
+        seen = Counter[str]()
+        for reference in references:
+            seen.update({name: sum(counts) for name, counts in reference.groups.get(partition, {}).items()})
+        total = sum(sum(reference.counts) for reference in references)
+        found |= {name for name, count in seen.items() if count >= EVERYBODY * total}
+    return frozenset(found)

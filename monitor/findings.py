@@ -15,6 +15,7 @@ from detectors.surrogate import LEVELS
 from monitor.agreement import AGREES
 from monitor.bank import Bank, Place
 from monitor.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
+from monitor.slots import Slots
 
 STEADY = 10.0
 """About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
@@ -140,13 +141,19 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
     return Finding(
         place=place,
         **what._asdict(),
-        source=bank.columns.sources.name(slot) if scope == "source" else None,
-        labeler=bank.columns.labelers.name(slot) if scope == "labeler" else None,
+        source=_name(bank.columns.sources, slot, bank.everybody) if scope == "source" else None,
+        labeler=_name(bank.columns.labelers, slot, bank.everybody) if scope == "labeler" else None,
         log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
         events=sum(excursion.counts),
         alarmed_index=excursion.alarmed_index or 0,
         onset=_onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended),
     )
+
+
+def _name(slots: Slots, slot: int, everybody: frozenset[str]) -> str | None:
+    """Who a slot stands for; None where that is nobody in particular, or everybody."""
+    name = slots.name(slot)
+    return None if slot == 0 or name in everybody else name
 
 
 def _feature(bank: Bank, name: str, bet: int, counts: list[int]) -> _What:

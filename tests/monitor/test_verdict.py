@@ -237,3 +237,20 @@ def test_only_so_many_features_and_pieces_of_evidence_are_named_the_strongest_fi
 def test_the_onset_is_the_earliest_of_the_reasons() -> None:
     judgement = judge([finding(since=1000.0), finding(since=800.0), feature(since=10.0)], {})
     assert judgement.onset == Onset(800.0, 750.0, 850.0)
+
+
+def test_the_only_source_and_the_only_labeler_are_everybody() -> None:
+    """Of them cannot be asked whether it is one or all: the model is to blame, not who happens to send all there is."""
+
+    def one_of_each(row: dict[str, Any], rng: Any) -> None:
+        row["source"], row["labeler"] = "gateway", "desk"
+        if row["ts"] >= World(seed=0, onset=1700).onset_ts:
+            label_flip(row, rng)
+
+    found = []
+    for seed in SEEDS:
+        steps = transitions(World(seed=seed, cause=one_of_each, onset=0, predictions=2500), budget=20_000.0)
+        found.append(bool(steps) and steps[-1].incident.verdict is Verdict.LABEL_FLIP)
+        assert all(step.incident.attribution.source is None for step in steps)
+        assert all(step.incident.attribution.labeler is None for step in steps)
+    assert most(found)
