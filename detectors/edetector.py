@@ -9,7 +9,7 @@ simulation (Shin, Ramdas and Rinaldo 2022, arXiv:2203.03532).
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import local
@@ -29,7 +29,8 @@ QUIET = 1e-3
 """An excursion begins and ends where the statistic passes this share of the threshold."""
 OVERSHOOT = 10.0
 """The statistic is held at this multiple of the threshold, so that recovery shows soon after it happens."""
-
+LOOKS = 4
+"""How often an excursion that alarms is told of again: each time when it has twice as many events."""
 
 _ROUNDING = 1.0 + 1e-9
 """Makes an upper bound of a sum safe from the order of its additions."""
@@ -45,18 +46,27 @@ class Excursion(msgspec.Struct):
     alarmed_index: int | None = None
     """Where it reached the threshold; None while it has not."""
     alarmed_ts: float = 0.0
+    alarmed_events: int = 0
+    """Events since it began, when it alarmed."""
+
+    @property
+    def events(self) -> int:
+        """Events since it began."""
+        return sum(self.counts)
 
 
 class Turn(StrEnum):
     """What changed at an event."""
 
     ALARM = "alarm"
+    GROWN = "grown"
+    """It has alarmed for some time: what the events say may have become clearer."""
     OVER = "over"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Change:
-    """A stream began to alarm, or an alarmed stream's excursion ended."""
+    """A stream began to alarm, has grown since, or an alarmed stream's excursion ended."""
 
     index: int
     key: int
@@ -257,10 +267,22 @@ class Family:
                 continue
             if current is None:
                 current = Excursion(int(batch.index[rows[low]]), float(batch.ts[rows[low]]), [0] * self.codes)
-            for code, count in Counter(batch.codes[rows[low:high], stream].tolist()).items():
-                current.counts[code] += count
-            if current.alarmed_index is None and levels[low:high].max() >= self.threshold:
-                row = rows[low + int(np.argmax(levels[low:high] >= self.threshold))]
-                current.alarmed_index, current.alarmed_ts = int(batch.index[row]), float(batch.ts[row])
-                step.changes.append(Change(current.alarmed_index, key, stream, Turn.ALARM))
+            turns = self._feed(current, levels[low:high], batch, rows[low:high], stream)
+            step.changes.extend(Change(index, key, stream, turn) for index, turn in turns)
         step.excursions[key, stream] = current
+
+    def _feed(
+        self, current: Excursion, levels: Floats, batch: Batch, rows: Codes, stream: int
+    ) -> Iterator[tuple[int, Turn]]:
+        """Take these rows of a batch into an excursion; give the index of each event that changed what it says."""
+        before = current.events
+        for code, count in Counter(batch.codes[rows, stream].tolist()).items():
+            current.counts[code] += count
+        if current.alarmed_index is None and levels.max() >= self.threshold:
+            place = int(np.argmax(levels >= self.threshold))
+            current.alarmed_index, current.alarmed_ts = int(batch.index[rows[place]]), float(batch.ts[rows[place]])
+            current.alarmed_events = before + place + 1
+            yield current.alarmed_index, Turn.ALARM
+        for events in (current.alarmed_events << look for look in range(1, LOOKS + 1)):
+            if before < events <= current.events:
+                yield int(batch.index[rows[events - before - 1]]), Turn.GROWN

@@ -21,6 +21,7 @@ from detectors.surrogate import LEVELS
 from monitor.agreement import AGREES, Agreement, Judged, pooled
 from monitor.baseline import PREDICTION, Baseline
 from monitor.columns import Columns, FeatureColumns, LabelColumns
+from monitor.contrast import Recent
 from monitor.families import families
 from monitor.suspects import Suspects
 
@@ -48,7 +49,7 @@ class Moment:
     index: int
     ts: float
     alarm: bool
-    """Whether a stream began to alarm; otherwise one has only recovered."""
+    """Whether a stream began to alarm, or has grown; otherwise one has only recovered."""
 
 
 class FamilyState(msgspec.Struct, array_like=True):
@@ -66,6 +67,8 @@ class BankState(msgspec.Struct, array_like=True):
     sources: list[str]
     labelers: list[str]
     suspects: dict[int, list[bytes]]
+    answers: tuple[bytes, bytes]
+    labels: tuple[bytes, bytes]
 
 
 class Bank:
@@ -83,6 +86,10 @@ class Bank:
         """How often each answer came unexpected, for each level of the surrogate's certainty."""
         self.everybody = _everybody(baseline)
         self.suspects = Suspects(tuple(baseline.features.values()))
+        self.recent_answers = Recent(3)
+        """Source, certainty, and what was not expected (see `Judged.unexpected`)."""
+        self.recent_labels = Recent(4)
+        """Source, labeler, label kind and outcome, at the time of the prediction."""
         self.families = families(baseline, self.columns, budget, caution)
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 
@@ -102,9 +109,10 @@ class Bank:
                     steps = self._run(batches, stop)
                 for name, step in steps.items():
                     self.families[name].accept(step)
-                self.suspects.settle(stop)
+                for memory in (self.suspects, self.recent_answers, self.recent_labels):
+                    memory.settle(stop)
                 if changes:
-                    alarm = any(change.turn is Turn.ALARM for change in changes if change.index == stop)
+                    alarm = any(change.turn is not Turn.OVER for change in changes if change.index == stop)
                     yield Moment(stop, self._moment_ts(stop, features, labels), alarm)
                 batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
 
@@ -144,6 +152,8 @@ class Bank:
                 self.columns.sources.names,
                 self.columns.labelers.names,
                 self.suspects.dump(),
+                self.recent_answers.dump(),
+                self.recent_labels.dump(),
             )
         )
 
@@ -161,6 +171,8 @@ class Bank:
             family.statistic = {key: np.frombuffer(raw).reshape(shape).copy() for key, raw in held.statistic.items()}
             family.excursions = {(key, stream): excursion for key, stream, excursion in held.excursions}
         self.suspects.restore(state.suspects)
+        self.recent_answers.restore(state.answers)
+        self.recent_labels.restore(state.labels)
         return True
 
     def _block_ends(self, indexes: Ints) -> list[int]:
@@ -188,6 +200,8 @@ class Bank:
         for name, slots in (("", 0), ("/source", labels.sources), ("/labeler", labels.labelers)):
             keys = np.asarray(slots * self.label_kinds + labels.labels, dtype=np.intp)
             batches[f"confusion{name}"] = Batch(labels.index, labels.predicted_at, keys, outcomes)
+        columns = labels.sources, labels.labelers, labels.labels, labels.outcomes
+        self.recent_labels.offer(labels.index, labels.predicted_at, *columns)
         return batches
 
     def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:
@@ -197,6 +211,7 @@ class Bank:
         batches["agreement"] = Batch(index, ts, answers.kinds, answers.outcomes[:, np.newaxis])
         keys = sources * LEVELS + answers.kinds % LEVELS
         batches["answers/source"] = Batch(index, ts, keys, unexpected[:, np.newaxis])
+        self.recent_answers.offer(index, ts, sources, answers.kinds % LEVELS, unexpected)
         odd = unexpected != AGREES
         self.suspects.offer(index[odd], sources[odd], features.codes[answers.rows[odd]])
 

@@ -15,6 +15,7 @@ from detectors.surrogate import LEVELS
 from monitor.agreement import AGREES
 from monitor.bank import Bank, Place
 from monitor.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
+from monitor.contrast import alone
 from monitor.slots import Slots
 
 STEADY = 10.0
@@ -25,8 +26,6 @@ INTERVAL = 7.0
 The evidence is a random walk whose variance is twice its drift. Over the 7 nats in which its rate is seen and the 5
 or so that are extrapolated with that rate, it strays by some 4.4 nats; this is 1.6 times as much.
 """
-
-
 FAMILIES = {
     "features": "features",
     "predicted": "predictions",
@@ -72,15 +71,12 @@ class Finding(msgspec.Struct, frozen=True):
     """What `observed` would have been allowed to be: standard deviations for a body, else a share of events."""
     shift: float
     """Size of the change in standard deviations of what is watched, so that streams can be compared."""
+    alone: float
+    """How sure it is, in nats, that only this source or labeler is otherwise than usual; 0 for everybody."""
     events: int
     """Events since the evidence began to grow."""
     alarmed_index: int
     onset: Onset
-
-    @property
-    def excess(self) -> float:
-        """Events beyond what the bound allows, of a share of events."""
-        return max(self.observed - self.bound, 0.0) * self.events
 
     @property
     def evidence(self) -> Evidence:
@@ -96,14 +92,15 @@ def find(bank: Bank) -> list[Finding]:
     return sorted(found, key=lambda finding: (finding.alarmed_index, finding.place))
 
 
-def again(first: Finding | None, now: Finding) -> Finding:
+def again(first: Finding | None, now: Finding, budget: float) -> Finding:
     """The finding of a stream that was found before in the same episode: as it is now, but since it was found first.
 
-    Values that cannot be stay the kind of the finding: as they become few among the rest, another bet may lead.
+    Values that cannot be stay the kind of the finding: as they become few among the rest, another bet may lead. And
+    what fades stays what it was: its counts have begun to tell of what came after it.
     """
     if first is None:
         return now
-    if now.kind is Kind.BODY and first.kind in (Kind.OUTSIDE, Kind.MISSING):
+    if (now.kind is Kind.BODY and first.kind in (Kind.OUTSIDE, Kind.MISSING)) or now.log_e < math.log(budget):
         return first
     return msgspec.structs.replace(now, onset=first.onset, alarmed_index=first.alarmed_index)
 
@@ -138,16 +135,49 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
         what = _What(watched, change, "residual", observed, bound, shift)
     else:
         what = _confused(bank, watched, kind, bet, excursion.counts)
+    onset = _onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended)
     return Finding(
         place=place,
         **what._asdict(),
+        alone=_alone(bank, place, bet, excursion.counts, onset),
         source=_name(bank.columns.sources, slot, bank.everybody) if scope == "source" else None,
         labeler=_name(bank.columns.labelers, slot, bank.everybody) if scope == "labeler" else None,
         log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
         events=sum(excursion.counts),
         alarmed_index=excursion.alarmed_index or 0,
-        onset=_onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended),
+        onset=onset,
     )
+
+
+def _alone(bank: Bank, place: Place, bet: int, counts: list[int], onset: Onset) -> float:
+    """How sure it is that only this source or labeler is otherwise than usual since `onset`, nats; 0 for everybody."""
+    watched, _, scope = place.family.partition("/")
+    if not scope or watched == "features":
+        return 0.0
+    slot, kind = divmod(place.key, LEVELS if watched == "answers" else bank.label_kinds)
+    everywhere = bank.families["agreement" if watched == "answers" else watched].excursions.values()
+    since = min([onset.low, *(excursion.began_ts for excursion in everywhere)])
+    before, wrong = _wrong(bank, watched, kind, bet, counts)
+    _, usual, _ = _outcome_change(before, wrong, counts)
+    rows = (bank.recent_answers if watched == "answers" else bank.recent_labels).since(since)
+    rows = rows[rows[:, -2] == kind]
+    return alone(rows[:, 1 if scope == "labeler" else 0] == slot, np.isin(rows[:, -1], wrong), usual)
+
+
+def _wrong(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) -> tuple[Reference, tuple[int, ...]]:
+    """The outcomes that the leading bet says have become more, and the reference that has them."""
+    baseline = bank.baseline
+    if watched == "answers":
+        return bank.unexpected[kind], outcome_hits(len(baseline.classes) + 1, AGREES)[bet // len(RISES)]
+    if watched == "agreement":
+        return baseline.agreement[kind], outcome_hits(len(baseline.classes), kind // LEVELS)[bet // len(RISES)]
+    if baseline.residual is None:
+        return baseline.confusion[baseline.classes[kind]], outcome_hits(len(baseline.classes), kind)[bet // len(RISES)]
+    before, regular = baseline.residual.reference, baseline.residual.cells.size - RESERVED
+    change, observed, _, _ = _feature_change(baseline.residual, bet, counts)
+    if change is not Kind.BODY:
+        return before, tuple(range(regular, baseline.residual.cells.size))
+    return before, tuple(range(regular // 2, regular) if observed > 0.0 else range(regular // 2))
 
 
 def _name(slots: Slots, slot: int, everybody: frozenset[str]) -> str | None:
@@ -172,8 +202,7 @@ def _confused(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) 
     """One class is taken for another: by the labels (confusion), or by what the surrogate expects (agreement)."""
     classes = bank.baseline.classes
     expected = kind // LEVELS if watched == "agreement" else kind
-    before = bank.baseline.agreement[kind] if watched == "agreement" else bank.baseline.confusion[classes[expected]]
-    outcomes = outcome_hits(len(classes), expected)[bet // len(RISES)]
+    before, outcomes = _wrong(bank, watched, kind, bet, counts)
     named = max(outcomes, key=lambda outcome: counts[outcome])
     pair = (classes[expected], classes[named])
     change = _outcome_change(before, outcomes, counts)
@@ -185,9 +214,9 @@ def _confused(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) 
 def _answer(bank: Bank, source: int, level: int, bet: int, counts: list[int]) -> _What:
     """A source gets answers that the surrogate does not expect."""
     classes = bank.baseline.classes
-    outcomes = outcome_hits(len(classes) + 1, AGREES)[bet // len(RISES)]
+    before, outcomes = _wrong(bank, "answers", level, bet, counts)
     named = classes[max(outcomes, key=lambda outcome: counts[outcome]) - 1]
-    change = _outcome_change(bank.unexpected[level], outcomes, counts)
+    change = _outcome_change(before, outcomes, counts)
     streams = [bank.columns.names[stream] for stream in bank.suspects.common(source)]
     others = [name for name in classes[:-1] if name != named]
     only = others[0] if len(others) == 1 else None

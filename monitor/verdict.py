@@ -5,7 +5,7 @@ all? in one class, or in many? with a version, or without? Benign change must no
 change openly as evidence comes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alerting.incident import Attribution, Judgement, Onset, Severity, Verdict
 from monitor.findings import Finding, Kind
@@ -19,10 +19,12 @@ ATTACKS = frozenset(
         Verdict.SLOW_POISONING,
     }
 )
+WHOEVER_ASKS = frozenset({Verdict.LABEL_FLIP, Verdict.SLOW_POISONING, Verdict.PERFORMANCE})
+"""Verdicts on the model itself: if one source or labeler shows it first, that is chance."""
 FAULT_SHARE = 0.5
 """A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
-CARRIED = 0.5
-"""A source with more than this share of all that is wrong is what is wrong."""
+ALONE = 4.6
+"""Nats for one source or labeler alone being otherwise than usual, to name it: that it is found first may be chance."""
 UNNATURAL = 1.0
 """Standard deviations by which natural rows among a source's events do not move the mean of a feature: rows from the
 bulk are within two, and they are not all that it sends. A trigger sets values that are rare, or were never seen."""
@@ -56,9 +58,11 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     """What is going on, and the findings that say so."""
     labels = [finding for finding in findings if finding.watched == "confusion"]
     answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
-    if labels and labels[0].labeler is not None and len({f.labeler for f in labels} - {None}) == 1:
-        return Verdict.LABEL_TAMPERING, [f for f in labels if f.labeler == labels[0].labeler]
-    source = _culprit(sorted([*labels, *answers], key=lambda finding: finding.alarmed_index))
+    wrong = sorted([*labels, *answers], key=lambda finding: finding.alarmed_index)
+    labeler = _only(finding.labeler for finding in _alone(wrong))
+    if labeler is not None:
+        return Verdict.LABEL_TAMPERING, [finding for finding in labels if finding.labeler == labeler]
+    source = _only(finding.source for finding in _alone(wrong))
     if source is not None:
         return _judge_source([finding for finding in findings if finding.source == source])
     if labels or (versions and findings[0] in answers):
@@ -67,15 +71,14 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     return _judge_features([finding for finding in findings if finding not in answers] or findings)
 
 
-def _culprit(wrong: Sequence[Finding]) -> str | None:
-    """The one source whose predictions are wrong, if it is one and not all: it came first, or it is most of it."""
-    sources = {finding.source for finding in wrong} - {None}
-    if len(sources) != 1:
-        return None
-    everywhere = [finding for finding in wrong if finding.source is None and finding.labeler is None]
-    own = [finding for finding in wrong if finding.source is not None]
-    carried = max(f.excess for f in own) >= CARRIED * max((f.excess for f in everywhere), default=0.0)
-    return sources.pop() if carried or wrong[0].source is not None else None
+def _alone(wrong: Sequence[Finding]) -> Iterator[Finding]:
+    """What is found wrong, earliest first, of one source or labeler alone; after it was of everybody, surely so."""
+    bar = ALONE
+    for finding in wrong:
+        if finding.source is None and finding.labeler is None:
+            bar = 2 * ALONE
+        elif finding.alone >= bar:
+            yield finding
 
 
 def _judge_source(own: list[Finding]) -> tuple[Verdict, list[Finding]]:
@@ -140,9 +143,10 @@ def _attribute(
         version = max(
             (name for name, seen in versions.items() if seen <= onset.high), key=versions.__getitem__, default=None
         )
+    blamed = () if verdict in WHOEVER_ASKS else reasons
     return Attribution(
-        source=_only(reason.source for reason in reasons),
-        labeler=_only(reason.labeler for reason in reasons),
+        source=_only(reason.source for reason in blamed),
+        labeler=_only(reason.labeler for reason in blamed),
         features=tuple(dict.fromkeys([*triggers, *(f.feature for f in reasons if f.feature is not None)]))[
             :MAX_FEATURES
         ],

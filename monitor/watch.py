@@ -186,7 +186,7 @@ class Watch:
                 yield moment, None
             elif moment.alarm:
                 for finding in findings:
-                    self._episode[finding.place] = again(self._episode.get(finding.place), finding)
+                    self._episode[finding.place] = again(self._episode.get(finding.place), finding, self.bank.budget)
                 episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
                 yield moment, judge(episode, versions)

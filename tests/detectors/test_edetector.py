@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.bets import LARGEST, SMALLEST
-from detectors.edetector import OVERSHOOT, QUIET, Batch, Change, Excursion, Family, Turn
+from detectors.edetector import LOOKS, OVERSHOOT, QUIET, Batch, Change, Excursion, Family, Turn
 
 relaxed = settings(deadline=None, max_examples=80)
 
@@ -50,8 +50,10 @@ class Plain:
         current = self.excursions.setdefault(place, Excursion(index, ts, [0] * self.family.codes))
         current.counts[code] += 1
         if current.alarmed_index is None and level >= self.family.threshold:
-            current.alarmed_index, current.alarmed_ts = index, ts
+            current.alarmed_index, current.alarmed_ts, current.alarmed_events = index, ts, sum(current.counts)
             self.changes.append(Change(index, key, stream, Turn.ALARM))
+        if sum(current.counts) in (current.alarmed_events << look for look in range(1, LOOKS + 1)):
+            self.changes.append(Change(index, key, stream, Turn.GROWN))
 
 
 @dataclass
@@ -182,7 +184,8 @@ def test_a_hundred_thousand_extreme_events_are_held_at_the_ceiling(weights: np.n
 def test_an_alarm_is_over_soon_after_everything_is_well_again() -> None:
     family = extreme(1, np.ones((1, 1)))
     alarm = feed(family, np.zeros((1000, 1), dtype=np.intp))
-    assert [(change.index, change.turn) for change in alarm] == [(1, Turn.ALARM)]
+    grown = [(2 * 2**look - 1, Turn.GROWN) for look in range(1, LOOKS + 1)]
+    assert [(change.index, change.turn) for change in alarm] == [(1, Turn.ALARM), *grown]
     over = feed(family, np.full((300, 1), 2), start=1000)
     # From the ceiling down to QUIET of the threshold at 10 % an event.
     needed = np.log(OVERSHOOT / QUIET) / -np.log(0.9)

@@ -142,6 +142,10 @@ def test_features_alone_are_found_out_too() -> None:
     assert {f.kind for f in find(bank)} == {Kind.MISSING}
 
 
+BUDGET = 1e5
+"""Its logarithm is 11.5."""
+
+
 def finding(**changes: Any) -> Finding:
     plain = Finding(
         place=Place("features/source", 1, 2),
@@ -159,6 +163,7 @@ def finding(**changes: Any) -> Finding:
         observed=0.123456,
         bound=0.001234,
         shift=2.0,
+        alone=0.0,
         alarmed_index=7,
         onset=Onset(10.0, 5.0, 15.0),
     )
@@ -184,8 +189,8 @@ def test_evidence_is_rounded_and_says_whose_it_is(changes: dict[str, Any], famil
 
 def test_a_stream_found_again_is_as_it_is_now_but_since_then() -> None:
     later = finding(kind=Kind.MISSING, alarmed_index=99, onset=Onset(80.0, 70.0, 90.0), observed=0.7)
-    assert again(None, later) is later
-    both = again(finding(), later)
+    assert again(None, later, BUDGET) is later
+    both = again(finding(), later, BUDGET)
     assert (both.onset, both.alarmed_index) == (finding().onset, 7)
     assert (both.kind, both.observed) == (Kind.MISSING, 0.7)
 
@@ -193,8 +198,14 @@ def test_a_stream_found_again_is_as_it_is_now_but_since_then() -> None:
 @pytest.mark.parametrize("kind", [Kind.OUTSIDE, Kind.MISSING])
 def test_values_that_cannot_be_stay_the_kind_of_a_finding(kind: Kind) -> None:
     first, later = finding(kind=kind), finding(kind=Kind.BODY, observed=1.5)
-    assert again(first, later) is first
-    assert again(later, first).kind is kind
+    assert again(first, later, BUDGET) is first
+    assert again(later, first, BUDGET).kind is kind
+
+
+def test_what_fades_stays_what_it_was() -> None:
+    """Its counts are those of good events more and more."""
+    assert again(finding(), finding(observed=0.05, log_e=11.0), BUDGET) == finding()
+    assert again(finding(), finding(observed=0.05, log_e=11.6), BUDGET).observed == 0.05
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from alerting.incident import Attribution, Change, Incident, Onset, Severity, Verdict
 from monitor.bank import Place
 from monitor.findings import Finding, Kind
-from monitor.verdict import ATTACKS, MAX_EVIDENCE, MAX_FEATURES, SLOW_VERSIONS, judge
+from monitor.verdict import ALONE, ATTACKS, MAX_EVIDENCE, MAX_FEATURES, SLOW_VERSIONS, judge
 from tests.kit.served import (
     Cause,
     World,
@@ -130,6 +130,7 @@ def finding(
         observed=more.pop("observed", 0.3),
         bound=0.1,
         shift=more.pop("shift", 0.5),
+        alone=more.pop("alone", ALONE),
         trigger=more.pop("trigger", ()),
         events=more.pop("events", 100),
         alarmed_index=at,
@@ -157,6 +158,7 @@ FIRST_VERSION = {"2.0.0": 990.0}
         ([finding(labeler="lab-1")], {}, Verdict.LABEL_TAMPERING),
         ([finding(labeler="lab-1"), finding()], FIRST_VERSION, Verdict.LABEL_TAMPERING),
         ([finding(), finding(labeler="lab-1")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding(), finding(labeler="lab-1", alone=2 * ALONE)], FIRST_VERSION, Verdict.LABEL_TAMPERING),
         ([finding(labeler="lab-1"), finding(labeler="lab-2")], {}, Verdict.PERFORMANCE),
         ([finding(source="s1")], {}, Verdict.LABEL_TAMPERING),
         ([finding(source="s1"), feature(source="s1", shift=2.0)], {}, Verdict.BACKDOOR),
@@ -181,9 +183,14 @@ FIRST_VERSION = {"2.0.0": 990.0}
         ([finding("agreement")], {}, Verdict.PRIOR_SHIFT),
         ([finding("agreement"), feature()], {}, Verdict.COVARIATE_DRIFT),
         ([feature(at=900), finding("agreement")], FIRST_VERSION, Verdict.COVARIATE_DRIFT),
-        ([finding("agreement"), finding("answers", source="s1")], FIRST_VERSION, Verdict.CLEAN_LABEL),
-        ([finding("agreement", events=900), finding("answers", source="s1")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding("agreement"), finding("answers", source="s1")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding("agreement", at=200), finding("answers", source="s1")], FIRST_VERSION, Verdict.CLEAN_LABEL),
+        ([finding("agreement"), finding("answers", source="s1", alone=2 * ALONE)], FIRST_VERSION, Verdict.CLEAN_LABEL),
         ([finding("answers", source=name) for name in ("s1", "s2")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding("answers", source="s1", alone=0.5)], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding(source="s1", alone=0.5)], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding(labeler="lab-1", alone=0.5)], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding(labeler="lab-1", alone=0.5), finding()], FIRST_VERSION, Verdict.LABEL_FLIP),
     ],
 )
 def test_one_question_after_the_other(findings: list[Finding], versions: dict[str, float], verdict: Verdict) -> None:
@@ -254,3 +261,22 @@ def test_the_only_source_and_the_only_labeler_are_everybody() -> None:
         assert all(step.incident.attribution.source is None for step in steps)
         assert all(step.incident.attribution.labeler is None for step in steps)
     assert most(found)
+
+
+def test_who_is_hit_first_by_chance_is_not_named() -> None:
+    """Of many sources one always comes first; what has not been seen from the others is no evidence against it."""
+
+    def flip_everywhere(row: dict[str, Any], rng: Any) -> None:
+        row["source"] = f"source-{rng.integers(6)}"
+        row["truth"] = row["prediction"] = "spam" if row["features"]["score"] > 0 else "ham"
+        if row["ts"] >= World(seed=0, onset=1700).onset_ts:
+            label_flip(row, rng)
+
+    told = [
+        step.incident.attribution
+        for seed in SEEDS
+        for step in transitions(World(seed=seed, cause=flip_everywhere, onset=0, predictions=2500), budget=20_000.0)
+    ]
+    assert len(told) >= len(SEEDS)
+    assert [who.source for who in told if who.source is not None] == []
+    assert [who.labeler for who in told if who.labeler is not None] == []
