@@ -1,7 +1,7 @@
 """Makes the generated parts of the chart, so that each thing is said in one place: `make chart`.
 
 values.yaml, its `# --` comments   ->  the table in README.md, and the descriptions in values.schema.json
-monitor.config.json_schema()       ->  `config` in values.schema.json: helm refuses what `tocsin check` would refuse
+monitor.service.config.json_schema()       ->  `config` in values.schema.json: helm refuses what `tocsin check` refuses
 
 The rest of both files is written by hand, and stays as it is.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from monitor.config import json_schema
+from monitor.service.config import json_schema
 
 CHART = Path(__file__).parent / "tocsin"
 BEGIN, END = "<!-- Made by `make chart` from values.yaml. -->", "<!-- End of what is made. -->"

@@ -22,15 +22,15 @@ from alerting.config import AnyReceiver
 from alerting.incident import Verdict
 from detectors.scalar import CATALOG
 from grafana import NOT_SHOWN
-from monitor import cli
-from monitor import verdict as verdict_module
-from monitor.config import AnyRegistry, Config, json_schema, load
-from monitor.decode import Decoder, DecodeReason
-from monitor.families import WEIGHTS
-from monitor.metrics import Metrics
-from monitor.replay import line
-from monitor.rollback_config import Mode
-from monitor.source import Partition, Record
+from monitor.commands import cli
+from monitor.detection import verdict as verdict_module
+from monitor.detection.families import WEIGHTS
+from monitor.intake.decode import Decoder, DecodeReason
+from monitor.intake.source import Partition, Record
+from monitor.rollback.config import Mode
+from monitor.service.config import AnyRegistry, Config, json_schema, load
+from monitor.service.replay import line
+from monitor.telemetry.metrics import Metrics
 from tests.kit.boards import panel_expressions, rule_expressions
 from tests.kit.documents import ROOT, blocks, quoted, rows, sections, text
 from tests.kit.incidents import opened
@@ -83,7 +83,7 @@ def test_every_setting_command_target_and_link_in_a_document_exists(document: st
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "tocsin.example.yaml", "monitor/server.py"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "tocsin.example.yaml", "monitor/http/server.py"])
 def test_every_metric_in_a_document_is_made(document: str) -> None:
     registry = CollectorRegistry()
     Metrics(registry)
@@ -113,10 +113,10 @@ def test_metrics_are_made_in_one_place() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("prometheus_client")
         if makers & {name.name for name in node.names}
     ]
-    assert set(found) == {"monitor/metrics.py", "monitor/series.py"}
+    assert set(found) == {"monitor/telemetry/metrics.py", "monitor/telemetry/series.py"}
 
 
-SOURCES = [path.name.removesuffix("_source.py") for path in (ROOT / "monitor").glob("?*_source.py")]
+SOURCES = [path.name.removesuffix("_source.py") for path in (ROOT / "monitor" / "intake").glob("?*_source.py")]
 GROWING = {
     "A receiver": kinds(AnyReceiver),
     "A registry": kinds(AnyRegistry),
@@ -244,7 +244,7 @@ def test_no_package_under_tests() -> None:
 
 def test_the_command_line_starts_without_the_daemons_imports() -> None:
     heavy = ("apscheduler", "httpx", "kafka", "river", "scipy", "sqlalchemy", "starlette", "uvicorn")
-    code = f"import sys, monitor.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, monitor.commands.cli; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
 

@@ -11,7 +11,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from monitor.demo.parts import PartError
-from monitor.events import Label, Prediction
+from monitor.intake.events import Label, Prediction
 
 _log = logging.getLogger(__name__)
 

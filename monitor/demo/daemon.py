@@ -70,7 +70,7 @@ def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, re
 
 def command(config: Path) -> list[str]:
     """Return the command that runs Tocsin."""
-    return [sys.executable, "-m", "monitor.cli", "run", "--config", str(config)]
+    return [sys.executable, "-m", "monitor.commands.cli", "run", "--config", str(config)]
 
 
 def answers(client: httpx.Client, url: str) -> bool:

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from monitor.demo import dataset
 from monitor.demo.broker import EventWriter, create_topic
 from monitor.demo.registry import DigestError, Registry
-from monitor.events import Prediction
+from monitor.intake.events import Prediction
 
 _log = logging.getLogger("model_server")
 

@@ -13,7 +13,7 @@ import numpy as np
 from monitor.demo.broker import EventWriter
 from monitor.demo.dataset import BENIGN, MALIGNANT, Data
 from monitor.demo.parts import PartError
-from monitor.events import Label
+from monitor.intake.events import Label
 
 SOURCES = tuple(f"clinic-{number}" for number in range(1, 7))
 LABELERS = tuple(f"lab-{number}" for number in range(1, 5))

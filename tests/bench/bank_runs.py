@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import Caution
-from monitor.companions import Companions
-from monitor.events import Prediction
-from monitor.join import Joined
-from monitor.learning import build
-from monitor.watch import Until, Watch
+from monitor.detection.companions import Companions
+from monitor.detection.learning import build
+from monitor.detection.watch import Until, Watch
+from monitor.intake.events import Prediction
+from monitor.intake.join import Joined
 from tests.bench.engine import BEGAN, SPACING
 from tests.bench.worlds import ERROR_RATE, LEARN
 

@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from monitor.config import StoreConfig
-from monitor.tables import WHOLE
+from monitor.service.config import StoreConfig
+from monitor.store.tables import WHOLE
 from tests.bench import traffic
 from tests.bench.daemon import Daemon
 from tests.kit.memory_source import MemorySource

@@ -15,12 +15,12 @@ import numpy as np
 from river.drift import ADWIN
 
 from detectors.bets import Caution
-from monitor.bank import Bank
-from monitor.baseline import Baseline
-from monitor.columns import FeatureColumns, LabelColumns
-from monitor.file_source import FileSource
-from monitor.kafka_config import KafkaConfig
-from monitor.source import Record
+from monitor.detection.bank import Bank
+from monitor.detection.baseline import Baseline
+from monitor.detection.columns import FeatureColumns, LabelColumns
+from monitor.intake.file_source import FileSource
+from monitor.intake.kafka_config import KafkaConfig
+from monitor.intake.source import Record
 from tests.bench import report, traffic
 from tests.bench.daemon import DETECTION, Daemon
 from tests.bench.report import Row

@@ -9,23 +9,23 @@ from prometheus_client import CollectorRegistry
 from alerting.desk import Desk, DeskConfig
 from alerting.incidents import Incidents
 from detectors.bets import Caution
-from monitor.baseline import Baseline
-from monitor.companions import Companions
-from monitor.config import DetectionConfig, JoinConfig
-from monitor.decode import Decoder
-from monitor.gate import Gate
-from monitor.join import Join
-from monitor.loop import Loop, Reactions
-from monitor.metrics import Metrics
-from monitor.observer import Observer
-from monitor.pipeline import Pipeline
-from monitor.quarantine import FileQuarantine, InvalidRatio, QuarantineConfig
-from monitor.shard import Shard, undivided
-from monitor.silence import Silence
-from monitor.source import EventSource, Partition, Record
-from monitor.store import Claim, Store
-from monitor.tables import WHOLE
-from monitor.watch import Until, Watch
+from monitor.detection.baseline import Baseline
+from monitor.detection.companions import Companions
+from monitor.detection.pipeline import Pipeline
+from monitor.detection.silence import Silence
+from monitor.detection.watch import Until, Watch
+from monitor.intake.decode import Decoder
+from monitor.intake.join import Join
+from monitor.intake.quarantine import FileQuarantine, InvalidRatio, QuarantineConfig
+from monitor.intake.source import EventSource, Partition, Record
+from monitor.service.config import DetectionConfig, JoinConfig
+from monitor.service.gate import Gate
+from monitor.service.loop import Loop, Reactions
+from monitor.service.observer import Observer
+from monitor.service.shard import Shard, undivided
+from monitor.store.store import Claim, Store
+from monitor.store.tables import WHOLE
+from monitor.telemetry.metrics import Metrics
 
 DETECTION, JOIN, QUARANTINE = DetectionConfig(), JoinConfig(), QuarantineConfig()
 

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets, outcome_bets
 from detectors.cells import NumericCells
-from monitor.bank import Bank
-from monitor.baseline import Baseline, FeatureReference
-from monitor.events import Prediction
-from monitor.join import Joined
-from monitor.learning import build
+from monitor.detection.bank import Bank
+from monitor.detection.baseline import Baseline, FeatureReference
+from monitor.detection.learning import build
+from monitor.intake.events import Prediction
+from monitor.intake.join import Joined
 from tests.bench.paths import Follow, PathDetector, Start
 from tests.bench.worlds import DAY, Floats
 

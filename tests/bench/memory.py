@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from detectors.bets import Caution
-from monitor.bank import Bank
-from monitor.baseline import canonical, decode
+from monitor.detection.bank import Bank
+from monitor.detection.baseline import canonical, decode
 from tests.bench import traffic
 from tests.bench.daemon import DETECTION
 

@@ -20,13 +20,13 @@ import structlog
 from confluent_kafka import Producer
 from river.drift import ADWIN
 
-from monitor.baseline import Baseline
-from monitor.config import StoreConfig
-from monitor.confluent_source import ConfluentSource
-from monitor.kafka_config import KafkaConfig
-from monitor.kafka_source import KafkaSource
-from monitor.loop import POLL
-from monitor.source import EventSource
+from monitor.detection.baseline import Baseline
+from monitor.intake.confluent_source import ConfluentSource
+from monitor.intake.kafka_config import KafkaConfig
+from monitor.intake.kafka_source import KafkaSource
+from monitor.intake.source import EventSource
+from monitor.service.config import StoreConfig
+from monitor.service.loop import POLL
 from tests.bench import cost, report, traffic
 from tests.bench.daemon import Daemon
 from tests.bench.report import Row

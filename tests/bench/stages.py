@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from alerting.incidents import Incidents
-from monitor.decode import Decoder
-from monitor.join import Join
-from monitor.pipeline import Pipeline
-from monitor.source import Record
+from monitor.detection.pipeline import Pipeline
+from monitor.intake.decode import Decoder
+from monitor.intake.join import Join
+from monitor.intake.source import Record
 from tests.bench import report, traffic
 from tests.bench.daemon import JOIN, watches
 

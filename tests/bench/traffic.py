@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from monitor.baseline import Baseline
-from monitor.events import Event, Prediction
-from monitor.learning import build
-from monitor.source import Partition, Record
+from monitor.detection.baseline import Baseline
+from monitor.detection.learning import build
+from monitor.intake.events import Event, Prediction
+from monitor.intake.source import Partition, Record
 
 BEGAN = 1_700_000_000.0
 LEARN = 2_000

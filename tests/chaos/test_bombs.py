@@ -13,15 +13,15 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from alerting.incidents import Incidents
-from monitor.config import Config
-from monitor.decode import Decoder
-from monitor.join import Join
-from monitor.metrics import Metrics
-from monitor.observer import Observer
-from monitor.pipeline import Pipeline
-from monitor.reader import MAX_MODELS, watches
-from monitor.snapshot import Snapshots
-from monitor.source import Partition, Record
+from monitor.detection.pipeline import Pipeline
+from monitor.intake.decode import Decoder
+from monitor.intake.join import Join
+from monitor.intake.source import Partition, Record
+from monitor.service.config import Config
+from monitor.service.observer import Observer
+from monitor.service.reader import MAX_MODELS, watches
+from monitor.service.snapshot import Snapshots
+from monitor.telemetry.metrics import Metrics
 from tests.kit.memory_source import MemorySource
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]

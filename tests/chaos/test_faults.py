@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from sqlalchemy import event
 
-from monitor.source import Partition
-from monitor.store import Store
-from monitor.tables import WHOLE
+from monitor.intake.source import Partition
+from monitor.store.store import Store
+from monitor.store.tables import WHOLE
 from tests.kit.brokers import ApacheKafka, Broker
 from tests.kit.cluster import Cluster
 from tests.kit.postgres import Postgres

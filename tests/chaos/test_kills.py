@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from monitor.source import Partition
-from monitor.store import Store
-from monitor.tables import WHOLE
+from monitor.intake.source import Partition
+from monitor.store.store import Store
+from monitor.store.tables import WHOLE
 from tests.kit.brokers import ApacheKafka
 from tests.kit.http_server import Server
 from tests.kit.replicas import Process, digest, offsets, settings, told, traffic, wait_until

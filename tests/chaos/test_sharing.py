@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from monitor.source import Partition
-from monitor.store import Store
+from monitor.intake.source import Partition
+from monitor.store.store import Store
 from tests.kit.brokers import ApacheKafka
 from tests.kit.http_server import Server
 from tests.kit.postgres import Postgres

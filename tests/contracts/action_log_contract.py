@@ -1,4 +1,4 @@
-"""What every implementation of `monitor.action.ActionLog` must do.
+"""What every implementation of `monitor.rollback.action.ActionLog` must do.
 
 Derive a test class and give it a `make_log` fixture:
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.action import ACTED_STATES, OPEN_STATES, Action, ActionLog, ActionState
+from monitor.rollback.action import ACTED_STATES, OPEN_STATES, Action, ActionLog, ActionState
 
 
 class Subject(Protocol):

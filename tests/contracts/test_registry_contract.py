@@ -1,4 +1,4 @@
-"""What every implementation of `monitor.registry.ModelRegistry` must do, over each of them."""
+"""What every implementation of `monitor.rollback.registry.ModelRegistry` must do, over each of them."""
 
 import itertools
 import json
@@ -10,10 +10,10 @@ from typing import Protocol
 
 import pytest
 
-from monitor.file_registry import FileRegistry, FileRegistryConfig
-from monitor.http_registry import HttpRegistry
-from monitor.mlflow_registry import MlflowConfig, MlflowRegistry
-from monitor.registry import AliasMovedError, ModelRegistry, RegistryError
+from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
+from monitor.rollback.http_registry import HttpRegistry
+from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
+from monitor.rollback.registry import AliasMovedError, ModelRegistry, RegistryError
 from tests.kit.http_registry_server import Kept, RegistryServer
 from tests.kit.mlflow_server import MlflowServer
 

@@ -1,4 +1,4 @@
-"""What every implementation of `monitor.source.EventSource` must do: files, and two clients on two kinds of broker."""
+"""What every implementation of `monitor.intake.source.EventSource` must do: files, and two clients on two brokers."""
 
 import threading
 import time
@@ -9,11 +9,11 @@ from typing import Protocol
 
 import pytest
 
-from monitor.confluent_source import ConfluentSource
-from monitor.file_source import FileSource
-from monitor.kafka_config import KafkaConfig
-from monitor.kafka_source import KafkaSource
-from monitor.source import EventSource, Partition, Record
+from monitor.intake.confluent_source import ConfluentSource
+from monitor.intake.file_source import FileSource
+from monitor.intake.kafka_config import KafkaConfig
+from monitor.intake.kafka_source import KafkaSource
+from monitor.intake.source import EventSource, Partition, Record
 from tests.kit.brokers import Broker
 
 PATIENCE = 60.0

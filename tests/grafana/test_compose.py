@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from monitor.cli import app
+from monitor.commands.cli import app
 from tests.kit.documents import ROOT
 from tests.kit.prometheus import program
 

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from monitor.config import Config
+from monitor.service.config import Config
 from tests.kit.documents import ROOT, text
 from tests.kit.helm import CHART
 

@@ -10,12 +10,12 @@ import pytest
 from kafka import KafkaProducer
 from structlog.testing import capture_logs
 
-from monitor.decode import DecodeError, DecodeReason
-from monitor.kafka_config import KafkaConfig
-from monitor.kafka_publisher import KafkaPublisher
-from monitor.kafka_source import KafkaSource
-from monitor.quarantine import QuarantineError, TopicQuarantine
-from monitor.source import Partition, Record, SourceError
+from monitor.intake.decode import DecodeError, DecodeReason
+from monitor.intake.kafka_config import KafkaConfig
+from monitor.intake.kafka_publisher import KafkaPublisher
+from monitor.intake.kafka_source import KafkaSource
+from monitor.intake.quarantine import QuarantineError, TopicQuarantine
+from monitor.intake.source import Partition, Record, SourceError
 from tests.kit.brokers import ApacheKafka
 
 pytestmark = [

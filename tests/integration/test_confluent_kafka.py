@@ -10,9 +10,9 @@ import pytest
 from kafka import KafkaProducer
 from structlog.testing import capture_logs
 
-from monitor.confluent_source import ConfluentSource
-from monitor.kafka_config import KafkaConfig
-from monitor.source import Partition, Record, SourceError
+from monitor.intake.confluent_source import ConfluentSource
+from monitor.intake.kafka_config import KafkaConfig
+from monitor.intake.source import Partition, Record, SourceError
 from tests.kit.brokers import ApacheKafka
 
 pytestmark = [

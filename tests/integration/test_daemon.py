@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from alerting.incident import Incident
-from monitor.store import Store
+from monitor.store.store import Store
 from tests.kit.brokers import Broker
 from tests.kit.http_server import Server
 from tests.kit.served_model import served
@@ -69,7 +69,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(self.folder / "tocsin.yaml")]
+        command = [sys.executable, "-m", "monitor.commands.cli", "run", "--config", str(self.folder / "tocsin.yaml")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 

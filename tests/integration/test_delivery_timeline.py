@@ -17,7 +17,7 @@ from alerting.delivery import Delivery
 from alerting.incident import Transition
 from alerting.policy import Attempt, Policy
 from alerting.receiver import Reason
-from monitor.store import Commit, Store
+from monitor.store.store import Commit, Store
 from tests.kit import http_server
 from tests.kit.http_server import Answer, Server, reply
 from tests.kit.incidents import opened, resolved

@@ -16,14 +16,17 @@ import msgspec
 import pytest
 
 from alerting.incident import Severity, Status
-from monitor.action import ActionState
 from monitor.demo.story import EXTRA, missing
-from monitor.store import Store
+from monitor.rollback.action import ActionState
+from monitor.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.mlflow, pytest.mark.timeout(420)]
 
 # Where the tests themselves run in the background, Ctrl-C is ignored, and that is inherited.
-DEMO = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from monitor.cli import main; main()"
+DEMO = """
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+from monitor.commands.cli import main; main()
+"""
 
 
 class Demo:

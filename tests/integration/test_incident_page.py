@@ -8,10 +8,10 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from alerting.incident import Incident
-from monitor.access import Access, AccessConfig
-from monitor.exhibit import Exhibit
-from monitor.pages import pages
-from monitor.server import Server
+from monitor.http.access import Access, AccessConfig
+from monitor.http.pages import pages
+from monitor.http.server import Server
+from monitor.pictures.exhibit import Exhibit
 from tests.kit.browser import photograph
 from tests.kit.documents import ROOT
 from tests.kit.exhibits import exhibited

@@ -15,7 +15,7 @@ from alerting.config import AlertingConfig, build, messages
 from alerting.delivery import Delivery
 from alerting.incident import Change, Severity, Status, Transition, Verdict
 from alerting.policy import Policy
-from monitor.store import Commit, Store
+from monitor.store.store import Commit, Store
 from tests.kit.http_server import Server
 from tests.kit.incidents import incident, opened
 from tests.kit.prometheus import program, running_alertmanager

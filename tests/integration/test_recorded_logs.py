@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from monitor.file_source import FileSource
-from monitor.replay import ReplayConfig, replay
-from monitor.watch import Until
+from monitor.detection.watch import Until
+from monitor.intake.file_source import FileSource
+from monitor.service.replay import ReplayConfig, replay
 
 LOGS = Path(__file__).parents[3] / "shared" / "data" / "attacks"
 REFERENCE_UNTIL = datetime.fromisoformat("2026-03-04T00:00:00Z").timestamp()

@@ -9,14 +9,14 @@ import pytest
 
 from alerting.incidents import Incidents
 from detectors.bets import Caution
-from monitor.companions import Companions
-from monitor.decode import Decoder
-from monitor.file_source import FileSource
-from monitor.join import Join
-from monitor.pipeline import Pipeline
-from monitor.rollback import Case, Judged, Outcome, consider, judge
-from monitor.rollback_config import RollbackConfig
-from monitor.watch import Until, Watch
+from monitor.detection.companions import Companions
+from monitor.detection.pipeline import Pipeline
+from monitor.detection.watch import Until, Watch
+from monitor.intake.decode import Decoder
+from monitor.intake.file_source import FileSource
+from monitor.intake.join import Join
+from monitor.rollback.config import RollbackConfig
+from monitor.rollback.policy import Case, Judged, Outcome, consider, judge
 
 LOGS = Path(__file__).parents[3] / "shared" / "data" / "attacks"
 REFERENCE_UNTIL = datetime.fromisoformat("2026-03-04T00:00:00Z").timestamp()

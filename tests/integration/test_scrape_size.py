@@ -12,16 +12,16 @@ from prometheus_client import CollectorRegistry
 
 from alerting.incident import Change, Verdict
 from detectors.bets import Caution
-from monitor.access import Access, AccessConfig
-from monitor.bank import Bank
-from monitor.companions import Companions
-from monitor.events import Prediction
-from monitor.join import Joined
-from monitor.metrics import MAX_SERIES, Metrics
-from monitor.observer import Observer
-from monitor.server import Server
-from monitor.source import Partition
-from monitor.watch import Until, Watch
+from monitor.detection.bank import Bank
+from monitor.detection.companions import Companions
+from monitor.detection.watch import Until, Watch
+from monitor.http.access import Access, AccessConfig
+from monitor.http.server import Server
+from monitor.intake.events import Prediction
+from monitor.intake.join import Joined
+from monitor.intake.source import Partition
+from monitor.service.observer import Observer
+from monitor.telemetry.metrics import MAX_SERIES, Metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import yaml
 
-from monitor.decode import Decoder
-from monitor.events import Event, Label, Prediction
-from monitor.kafka_source import KafkaSource
+from monitor.intake.decode import Decoder
+from monitor.intake.events import Event, Label, Prediction
+from monitor.intake.kafka_source import KafkaSource
 from tests.kit.brokers import Broker
 from tests.kit.documents import ROOT
 from tests.kit.fleet import wait_until

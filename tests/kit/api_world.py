@@ -14,16 +14,16 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from alerting.incident import Onset, Status
-from monitor.access import Access, AccessConfig, Role
-from monitor.action import Action, ActionState
-from monitor.api import Sources, table
-from monitor.api_changes import Changes
-from monitor.endpoint import Endpoint
-from monitor.file_registry import FileRegistry, FileRegistryConfig
-from monitor.pipeline import Pipeline
-from monitor.rollback_config import RollbackConfig
-from monitor.server import Server
-from monitor.store import Commit, Store
+from monitor.detection.pipeline import Pipeline
+from monitor.http.access import Access, AccessConfig, Role
+from monitor.http.api import Sources, table
+from monitor.http.api_changes import Changes
+from monitor.http.endpoint import Endpoint
+from monitor.http.server import Server
+from monitor.rollback.action import Action, ActionState
+from monitor.rollback.config import RollbackConfig
+from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
+from monitor.store.store import Commit, Store
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.served import World, make_pipeline, records
 

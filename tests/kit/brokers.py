@@ -26,7 +26,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
-from monitor.kafka_config import KafkaConfig
+from monitor.intake.kafka_config import KafkaConfig
 
 KAFKA_VERSION = "4.2.0"
 CACHE = Path(__file__).parents[2] / ".cache" / f"kafka-{KAFKA_VERSION}"

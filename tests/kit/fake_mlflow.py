@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from monitor.mlflow_registry import MlflowConfig
+from monitor.rollback.mlflow_registry import MlflowConfig
 
 
 class Asked(NamedTuple):

@@ -186,7 +186,7 @@ def _impatient_rules(folder: Path) -> list[Path]:
 
 @contextmanager
 def _daemon(folder: Path, port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(folder / "tocsin.yaml")]
+    command = [sys.executable, "-m", "monitor.commands.cli", "run", "--config", str(folder / "tocsin.yaml")]
     with (folder / "tocsin.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

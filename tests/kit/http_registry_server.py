@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from monitor.http_registry import HttpRegistryConfig
+from monitor.rollback.http_registry import HttpRegistryConfig
 
 TOKEN = "t0ken-c4n4ry"
 SECTION: dict[str, Any] = {

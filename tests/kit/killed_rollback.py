@@ -14,11 +14,11 @@ from pathlib import Path
 
 import httpx
 
-from monitor.cases import case_of
-from monitor.mlflow_registry import MlflowConfig, MlflowRegistry
-from monitor.rollback_config import RollbackConfig
-from monitor.rollback_executor import RollbackExecutor
-from monitor.store import Store
+from monitor.rollback.config import RollbackConfig
+from monitor.rollback.executor import RollbackExecutor
+from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
+from monitor.service.cases import case_of
+from monitor.store.store import Store
 
 CONFIG = RollbackConfig.model_validate({"mode": "auto", "persistence": 0, "confirm": 0})
 

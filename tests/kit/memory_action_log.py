@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from monitor.action import ACTED_STATES, OPEN_STATES, Action
+from monitor.rollback.action import ACTED_STATES, OPEN_STATES, Action
 
 
 class MemoryActionLog:

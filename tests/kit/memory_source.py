@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from monitor.source import Jump, Partition, Positions, Record
+from monitor.intake.source import Jump, Partition, Positions, Record
 
 
 class MemorySource:
-    """Implements `monitor.source.EventSource` over a log that several of them may share."""
+    """Implements `monitor.intake.source.EventSource` over a log that several of them may share."""
 
     def __init__(self, log: Mapping[Partition, Sequence[Record]], most: int = 50) -> None:
         self.next: dict[Partition, int] = {}

@@ -18,13 +18,13 @@ from prometheus_client import CollectorRegistry
 
 from alerting.incident import Incident, Transition
 from alerting.outbox import Message
-from monitor.config import Config
-from monitor.loop import Reactions
-from monitor.metrics import Metrics
-from monitor.reader import Reader, open_source
-from monitor.source import Partition
-from monitor.store import Store
-from monitor.supervisor import Supervisor
+from monitor.intake.source import Partition
+from monitor.service.config import Config
+from monitor.service.loop import Reactions
+from monitor.service.reader import Reader, open_source
+from monitor.service.supervisor import Supervisor
+from monitor.store.store import Store
+from monitor.telemetry.metrics import Metrics
 from tests.kit.served_model import served
 
 PATIENCE = 90.0
@@ -164,7 +164,7 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "monitor.cli", "run", "--config", str(self._file)]
+        command = [sys.executable, "-m", "monitor.commands.cli", "run", "--config", str(self._file)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from alerting.incident import Incident
-from monitor.action import Action, ActionState
-from monitor.answers import Answers
-from monitor.file_registry import FileRegistry, FileRegistryConfig
-from monitor.registry import ModelVersion, RegistryError
-from monitor.rollback import Case, consider
-from monitor.rollback_config import RollbackConfig
-from monitor.rollback_executor import RollbackExecutor
+from monitor.detection.answers import Answers
+from monitor.rollback.action import Action, ActionState
+from monitor.rollback.config import RollbackConfig
+from monitor.rollback.executor import RollbackExecutor
+from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
+from monitor.rollback.policy import Case, consider
+from monitor.rollback.registry import ModelVersion, RegistryError
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.memory_action_log import MemoryActionLog
 from tests.kit.witnesses import serve

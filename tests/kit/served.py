@@ -10,12 +10,12 @@ import numpy as np
 from alerting.incident import Transition
 from alerting.incidents import Incidents
 from detectors.bets import Caution
-from monitor.companions import Companions
-from monitor.decode import DecodeError, Decoder
-from monitor.join import Join
-from monitor.pipeline import Pipeline
-from monitor.source import Partition, Record
-from monitor.watch import Until, Watch
+from monitor.detection.companions import Companions
+from monitor.detection.pipeline import Pipeline
+from monitor.detection.watch import Until, Watch
+from monitor.intake.decode import DecodeError, Decoder
+from monitor.intake.join import Join
+from monitor.intake.source import Partition, Record
 
 BEGAN = 1_772_409_600.0
 """2026-03-02 00:00:00 UTC."""

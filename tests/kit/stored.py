@@ -12,9 +12,9 @@ from alerting.incident import (
     Verdict,
 )
 from alerting.outbox import Message
-from monitor.action import Action, ActionState
-from monitor.source import Partition
-from monitor.store import Commit, Store
+from monitor.intake.source import Partition
+from monitor.rollback.action import Action, ActionState
+from monitor.store.store import Commit, Store
 
 
 def incident(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from monitor.answers import Answers
+from monitor.detection.answers import Answers
 
 SOURCES = tuple(f"src-{number}" for number in range(5))
 LABELERS = tuple(f"lab-{number}" for number in range(4))

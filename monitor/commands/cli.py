@@ -1,0 +1,212 @@
+"""The command line. Exit codes: 0 all is well, 1 something was found or failed, 2 the input is wrong."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monitor.commands import audit as audit_commands
+from monitor.commands import desk as desk_commands
+from monitor.commands import messages as message_commands
+from monitor.commands import rollback as rollback_commands
+from monitor.commands.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show, warn
+from monitor.detection.baseline import Baseline, BaselineError, describe, load, save
+from monitor.detection.watch import Until
+from monitor.intake.file_source import FileSource
+from monitor.intake.source import SourceError
+from monitor.service.replay import ReplayConfig, learn, replay, text_line
+
+FOUND = 1
+
+app = typer.Typer(
+    name="tocsin",
+    help="Guards served machine-learning models against data poisoning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+baseline_app = typer.Typer(help="Build, show and verify baselines.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(baseline_app, name="baseline")
+app.add_typer(rollback_commands.rollback_app, name="rollback")
+app.add_typer(desk_commands.incidents_app, name="incidents")
+app.add_typer(desk_commands.silence_app, name="silence")
+app.add_typer(message_commands.messages_app, name="messages", help="Dead messages: list, resend or discard them.")
+app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --config tocsin.yaml")(
+    message_commands.notify_test
+)
+app.add_typer(audit_commands.app, name="audit")
+
+
+Logs = Annotated[list[Path], typer.Argument(help="Event logs, .jsonl or .jsonl.gz, in the order to read them.")]
+ReferenceUntil = Annotated[
+    str | None, typer.Option(help="The reference ends at this time (ISO 8601; UTC if it has no offset).")
+]
+ReferenceEvents = Annotated[int, typer.Option(min=100, help="... or after this many predictions and labels.")]
+
+
+@app.command(epilog="Example: tocsin run --config tocsin.yaml")
+def run(config: ConfigOption) -> None:
+    """Run the daemon until it is stopped (SIGTERM, Ctrl-C)."""
+    from monitor.service import app as daemon  # noqa: PLC0415 - the other commands do without half of the imports
+
+    with config_errors(Output.TEXT):
+        raise typer.Exit(daemon.run(config))
+
+
+@app.command(epilog="Example: tocsin check --config tocsin.yaml")
+def check(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
+    """Validate the configuration and all it names; list every error with its place."""
+    from monitor.service import app as daemon  # noqa: PLC0415 - see `run`
+
+    with config_errors(output):
+        daemon.prepare(config)
+    show({"valid": True, "config": str(config)}, f"{config}: valid", output)
+
+
+@app.command(
+    "replay",
+    epilog="Example: tocsin replay events.jsonl.gz --reference-until 2026-03-04T00:00:00Z --budget 100000",
+)
+def replay_command(
+    logs: Logs,
+    baseline: Annotated[Path | None, typer.Option(help="A baseline file to test against.")] = None,
+    reference_until: ReferenceUntil = None,
+    reference_events: ReferenceEvents = 2000,
+    budget: Annotated[float, typer.Option(min=100, help="One false incident in so many events.")] = 100_000,
+    label_ttl: Annotated[float, typer.Option(min=1, help="Seconds that predictions wait for labels.")] = 604_800,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Backtest: what would have been found in recorded events, and when. Exits 1 if there was an incident."""
+    with _input_errors(), _progress(FileSource(logs), output) as (source, advance):
+        config = ReplayConfig(
+            budget=budget,
+            baseline=None if baseline is None else load(baseline),
+            until=_until(reference_until, reference_events),
+            label_ttl=label_ttl,
+            max_waiting=1_000_000,
+        )
+        incidents, line = 0, dict[str, Any]()
+        for line in replay(source, config, warn, advance):
+            incidents += line["event"] == "opened"
+            show(line, text_line(line), output)
+        if line["predictions"] == 0:
+            fail("there are no predictions in these logs")
+    raise typer.Exit(FOUND if incidents else 0)
+
+
+@baseline_app.command("build", epilog="Example: tocsin baseline build events.jsonl.gz --out net-ids.baseline.json")
+def baseline_build(
+    logs: Logs,
+    out: Annotated[Path, typer.Option(help="Where to write the baseline.")],
+    model: Annotated[str | None, typer.Option(help="Which model, if the logs have several.")] = None,
+    until: ReferenceUntil = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Learn a baseline from verified events, freeze it and print its digest."""
+    with _input_errors(), _progress(FileSource(logs), output) as (source, advance):
+        learnt = learn(source, model, _parse_time(until) if until else float("inf"), warn, advance)
+        save(learnt, out)
+    _show(learnt, output)
+
+
+@baseline_app.command("show", epilog="Example: tocsin baseline show net-ids.baseline.json --output json")
+def baseline_show(file: Path, output: OutputOption = Output.TEXT) -> None:
+    """Print what a baseline was learnt from."""
+    with _input_errors():
+        _show(load(file), output)
+
+
+@baseline_app.command("verify", epilog="Example: tocsin baseline verify net-ids.baseline.json --digest sha256:...")
+def baseline_verify(
+    file: Path,
+    digest: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check that a baseline is what it was when it was frozen. Exits 1 if it is another one."""
+    with _input_errors():
+        found = load(file).digest
+    if digest is not None and digest != found:
+        typer.echo(f"{file}: has digest {found}, not {digest}", err=True)
+        raise typer.Exit(FOUND)
+    show({"valid": True, "digest": found}, f"{file}: intact, {found}", output)
+
+
+@app.command(epilog="Example: tocsin demo --keep")
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running to look around.")] = False,
+    workdir: Annotated[
+        Path | None, typer.Option(help="Where to put files and logs; a temporary folder if absent.")
+    ] = None,
+) -> None:
+    """The whole loop on this machine: serve a model, poison it, detect, alert, roll back."""
+    from monitor.demo import story  # noqa: PLC0415 - needs the extra `demo`
+
+    raise typer.Exit(story.run(keep=keep, workdir=workdir))
+
+
+@app.command(epilog="Example: tocsin version --output json")
+def version(output: OutputOption = Output.TEXT) -> None:
+    """Print the version."""
+    found = distribution_version("tocsin")
+    show({"version": found, "python": sys.version.split()[0]}, f"tocsin {found}", output)
+
+
+def _until(text: str | None, events: int) -> Until:
+    return Until(events=events) if text is None else Until(ts=_parse_time(text))
+
+
+def _parse_time(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{text!r} is no ISO 8601 time, for example 2026-03-04T00:00:00Z")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _show(baseline: Baseline, output: Output) -> None:
+    facts = describe(baseline)
+    if output is Output.JSON:
+        typer.echo(msgspec.json.encode(facts).decode())
+        return
+    for name, fact in facts.items():
+        typer.echo(f"{name:>12}  {', '.join(map(str, fact)) if isinstance(fact, list) else fact}")
+
+
+@contextlib.contextmanager
+def _input_errors() -> Iterator[None]:
+    """Bad input is one line on standard error and exit code 2, never a traceback."""
+    try:
+        yield
+    except (BaselineError, SourceError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or 'output'}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def _progress(source: FileSource, output: Output) -> Iterator[tuple[FileSource, Callable[[], None]]]:
+    """A progress bar on standard error if that is a terminal and the results are not for a program."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    hidden = not console.is_terminal or output is Output.JSON
+    with contextlib.closing(source), Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("reading", total=None)
+        yield source, lambda: bar.update(task, completed=source.bytes_read, total=source.bytes_total)
+
+
+def main() -> None:
+    """The entry point of the command `tocsin`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

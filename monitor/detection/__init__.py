@@ -1,0 +1,1 @@
+"""Events of a model, as evidence and verdicts."""

@@ -1,0 +1,142 @@
+"""What each version of a model has answered, and who has contradicted it: the counts that a rollback is decided on.
+
+Detectors say that something changed. Before an alias is moved, somebody has to ask whose answers were wrong, who says
+so, and whether it still holds without the loudest witness. Counts by version, source and labeler answer that exactly,
+do not depend on an estimated onset, and a late label counts for the version that gave the answer.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from monitor.intake.events import ClassLabel, class_name
+
+STATE = "answers/"
+"""The states in the store that hold this; the model's name follows."""
+MAX_VERSIONS = 16
+"""Versions remembered; the one that was first seen longest ago is forgotten first."""
+MAX_NAMES = 64
+"""Sources, and labelers, that are counted on their own, first come first; so a flood of invented names is one."""
+MAX_CLASSES = 33
+"""Classes on their own."""
+OTHERS = "(others)"
+NOBODY = "(none)"
+
+SOURCE, LABELER = "source", "labeler"
+WITNESSES = (SOURCE, LABELER)
+
+Counts = dict[str, dict[str, dict[str, int]]]
+"""Events by witness, label and predicted class."""
+
+
+class Answered(msgspec.Struct):
+    """What one version has answered. Times are epoch seconds of event time."""
+
+    version: str
+    first: float
+    """When its first answer came."""
+    last: float
+    predictions: int = 0
+    labels: int = 0
+    wrong: int = 0
+    """Labels that contradict the answer."""
+    predicted: dict[str, dict[str, int]] = {}
+    """Answers by source and class."""
+    sources: Counts = {}
+    labelers: Counts = {}
+
+    def contradictions(self, witness: str) -> Counts:
+        """Labelled answers by `source` or by `labeler`."""
+        return self.sources if witness == SOURCE else self.labelers
+
+
+class _State(msgspec.Struct, array_like=True):
+    versions: list[Answered]
+    names: dict[str, list[str]]
+    classes: list[str]
+
+
+class Answers:
+    """The newest versions of one model, in the order in which they were first seen."""
+
+    def __init__(self, blob: bytes | None = None) -> None:
+        """Begin with nothing, or go on where `dump` stopped."""
+        state = _State([], {SOURCE: [], LABELER: []}, [])
+        if blob is not None:
+            state = msgspec.msgpack.decode(blob, type=_State)
+        self._state = state
+        self._versions = {answered.version: answered for answered in state.versions}
+
+    def __iter__(self) -> Iterator[Answered]:
+        return iter(self._versions.values())
+
+    def of(self, version: str) -> Answered | None:
+        """What a version has answered; None if it has not been seen, or was forgotten."""
+        return self._versions.get(version)
+
+    def newest(self) -> Answered | None:
+        """The version that gave the newest answer."""
+        return max(self._versions.values(), key=lambda answered: answered.last, default=None)
+
+    def take(self, version: str, source: str | None, predicted: ClassLabel, ts: float) -> None:
+        """Count an answer."""
+        answered = self._answered(version, ts)
+        answered.last = max(answered.last, ts)
+        answered.predictions += 1
+        by_class = answered.predicted.setdefault(self._name(SOURCE, source), {})
+        name = self._class(predicted)
+        by_class[name] = by_class.get(name, 0) + 1
+
+    def take_label(
+        self, version: str, source: str | None, labeler: str | None, predicted: ClassLabel, label: ClassLabel
+    ) -> None:
+        """Count a label for the version that gave the answer; labels of forgotten versions are dropped."""
+        answered = self._versions.get(version)
+        if answered is None:
+            return
+        told, truth = self._class(predicted), self._class(label)
+        answered.labels += 1
+        answered.wrong += told != truth
+        for counts, name in (
+            (answered.sources, self._name(SOURCE, source)),
+            (answered.labelers, self._name(LABELER, labeler)),
+        ):
+            outcomes = counts.setdefault(name, {}).setdefault(truth, {})
+            outcomes[told] = outcomes.get(told, 0) + 1
+
+    def dump(self) -> bytes:
+        """The counts, for the store; of bounded size."""
+        self._state.versions = list(self._versions.values())
+        return msgspec.msgpack.encode(self._state)
+
+    def _answered(self, version: str, ts: float) -> Answered:
+        answered = self._versions.get(version)
+        if answered is None:
+            if len(self._versions) >= MAX_VERSIONS:
+                del self._versions[next(iter(self._versions))]
+            answered = self._versions[version] = Answered(version, ts, ts)
+        return answered
+
+    def _name(self, kind: str, name: str | None) -> str:
+        return NOBODY if name is None else _slot(self._state.names[kind], name, MAX_NAMES)
+
+    def _class(self, value: ClassLabel) -> str:
+        return _slot(self._state.classes, class_name(value), MAX_CLASSES)
+
+
+def _slot(known: list[str], name: str, limit: int) -> str:
+    if name in known:
+        return name
+    if len(known) >= limit:
+        return OTHERS
+    known.append(name)
+    return name
+
+
+def total(counts: Iterable[dict[str, dict[str, int]]], label: str) -> Counter[str]:
+    """Predicted classes where the truth is `label`, over several witnesses."""
+    found: Counter[str] = Counter()
+    for by_label in counts:
+        found.update(by_label.get(label, {}))
+    return found

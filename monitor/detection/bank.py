@@ -1,0 +1,236 @@
+"""The bank: everything that is watched of one model, as families of bets on one false-alarm budget.
+
+Predictions and labels are two clocks. On each, the weights of all families sum to 1, and every event feeds one key of a
+keyed family; so the sum over everything is an e-detector on the count of all events, and a stream that reaches the
+budget is a false alarm at most once in that many events on average. See DESIGN.md, "One budget".
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors.bets import Caution
+from detectors.edetector import Batch, Excursion, Step, Turn
+from detectors.surrogate import LEVELS
+from monitor.detection.agreement import AGREES, Agreement, Judged, pooled
+from monitor.detection.baseline import PREDICTION, Baseline
+from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
+from monitor.detection.contrast import Recent
+from monitor.detection.families import families
+from monitor.detection.suspects import Suspects
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+EVERYBODY = 0.8
+"""A source or a labeler with this share of the reference is not one among others."""
+BLOCK = 262_144
+"""Factors of a family that are worked on in one go: what does not fit into a processor's cache is slower."""
+
+
+class Place(NamedTuple):
+    """One stream of one family for one key."""
+
+    family: str
+    key: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An event at which what alarms changed."""
+
+    index: int
+    ts: float
+    alarm: bool
+    """Whether a stream began to alarm, or has grown; otherwise one has only recovered."""
+
+
+class FamilyState(msgspec.Struct, array_like=True):
+    """A family's memory, for the store."""
+
+    statistic: dict[int, bytes]
+    excursions: list[tuple[int, int, Excursion]]
+
+
+class BankState(msgspec.Struct, array_like=True):
+    """A bank's memory, for the store; of the size of its streams, whatever it has read."""
+
+    digest: str
+    families: dict[str, FamilyState]
+    sources: list[str]
+    labelers: list[str]
+    suspects: dict[int, list[bytes]]
+    answers: tuple[bytes, bytes]
+    labels: tuple[bytes, bytes]
+
+
+class Bank:
+    """All families of one model."""
+
+    def __init__(self, baseline: Baseline, budget: float, caution: Caution) -> None:
+        """Build the bets from the baseline; `budget` is the number of events per false alarm."""
+        self.baseline = baseline
+        self.digest = baseline.digest
+        self.columns = Columns(baseline)
+        self.budget = budget
+        self.label_kinds = len(baseline.classes) if baseline.residual is None else 1
+        self.agreement = None if baseline.surrogate is None else Agreement(baseline.surrogate, baseline)
+        self.unexpected = pooled(baseline.agreement)
+        """How often each answer came unexpected, for each level of the surrogate's certainty."""
+        self.everybody = _everybody(baseline)
+        self.suspects = Suspects(tuple(baseline.features.values()))
+        self.recent_answers = Recent(3)
+        """Source, certainty, and what was not expected (see `Judged.unexpected`)."""
+        self.recent_labels = Recent(4)
+        """Source, labeler, label kind and outcome, at the time of the prediction."""
+        self.families = families(baseline, self.columns, budget, caution)
+        self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
+
+    def update(self, features: FeatureColumns, labels: LabelColumns) -> Iterator[Moment]:
+        """Feed events; stop at each event that changes what alarms, and give the caller the moment to look.
+
+        Cutting the same events into other batches gives the same moments and the same state.
+        """
+        batches = self._batches(features, labels)
+        for end in self._block_ends(np.concatenate([features.index, labels.index])):
+            stop = None
+            while stop != end:
+                stop, steps = end, self._run(batches, end)
+                changes = [change for step in steps.values() for change in step.changes]
+                if changes and min(changes).index < end:
+                    stop = min(changes).index
+                    steps = self._run(batches, stop)
+                for name, step in steps.items():
+                    self.families[name].accept(step)
+                for memory in (self.suspects, self.recent_answers, self.recent_labels):
+                    memory.settle(stop)
+                if changes:
+                    alarm = any(change.turn is not Turn.OVER for change in changes if change.index == stop)
+                    yield Moment(stop, self._moment_ts(stop, features, labels), alarm)
+                batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
+
+    def alarming(self) -> list[tuple[Place, Excursion]]:
+        """Every stream that has reached the budget and has not recovered."""
+        return [
+            (Place(name, key, stream), excursion)
+            for name, family in self.families.items()
+            for (key, stream), excursion in sorted(family.excursions.items())
+            if excursion.alarmed_index is not None
+        ]
+
+    def highest(self) -> dict[str, float]:
+        """The largest weighted statistic of each family now; it alarms at `budget`."""
+        return {
+            name: max((float(levels.max()) for levels in family.levels().values()), default=0.0)
+            for name, family in self.families.items()
+        }
+
+    def streams(self) -> int:
+        """How many streams are watched now, over all keys seen."""
+        return sum(family.streams * max(len(family.statistic), 1) for family in self.families.values())
+
+    def dump(self) -> bytes:
+        """The state, for the store."""
+        families = {
+            name: FamilyState(
+                statistic={key: family.statistic[key].tobytes() for key in sorted(family.statistic)},
+                excursions=[(*place, family.excursions[place]) for place in sorted(family.excursions)],
+            )
+            for name, family in self.families.items()
+        }
+        return msgspec.msgpack.encode(
+            BankState(
+                self.digest,
+                families,
+                self.columns.sources.names,
+                self.columns.labelers.names,
+                self.suspects.dump(),
+                self.recent_answers.dump(),
+                self.recent_labels.dump(),
+            )
+        )
+
+    def restore(self, blob: bytes) -> bool:
+        """Take up a stored state; False, and nothing done, if it belongs to another baseline."""
+        state = msgspec.msgpack.decode(blob, type=BankState)
+        if state.digest != self.digest:
+            return False
+        for slots, names in ((self.columns.sources, state.sources), (self.columns.labelers, state.labelers)):
+            for name in names[1:]:
+                slots.of(name)
+        for name, held in state.families.items():
+            family = self.families[name]
+            shape = (family.streams, family.bets)
+            family.statistic = {key: np.frombuffer(raw).reshape(shape).copy() for key, raw in held.statistic.items()}
+            family.excursions = {(key, stream): excursion for key, stream, excursion in held.excursions}
+        self.suspects.restore(state.suspects)
+        self.recent_answers.restore(state.answers)
+        self.recent_labels.restore(state.labels)
+        return True
+
+    def _block_ends(self, indexes: Ints) -> list[int]:
+        """Where to pause: blocks alike in size, none larger than the processor's cache can take."""
+        if indexes.size <= self._block:
+            return [int(indexes.max())] if indexes.size else []
+        parts = np.array_split(np.sort(indexes), math.ceil(indexes.size / self._block))
+        return [int(part[-1]) for part in parts]
+
+    def _run(self, batches: Mapping[str, Batch], end: int) -> dict[str, Step]:
+        """What the events up to index `end` would do to each family."""
+        return {name: self.families[name].run(batch.until(end)) for name, batch in batches.items()}
+
+    def _batches(self, features: FeatureColumns, labels: LabelColumns) -> dict[str, Batch]:
+        batches = {}
+        if features.index.size:
+            nobody = np.zeros(features.index.size, dtype=np.intp)
+            for name, keys in (("", nobody), ("/source", features.sources)):
+                batches[f"features{name}"] = Batch(features.index, features.ts, keys, features.codes)
+            if self.agreement is not None:
+                self._add_answers(batches, features, self.agreement.of(features.codes))
+        if not labels.index.size:
+            return batches
+        outcomes = labels.outcomes[:, np.newaxis]
+        for name, slots in (("", 0), ("/source", labels.sources), ("/labeler", labels.labelers)):
+            keys = np.asarray(slots * self.label_kinds + labels.labels, dtype=np.intp)
+            batches[f"confusion{name}"] = Batch(labels.index, labels.predicted_at, keys, outcomes)
+        columns = labels.sources, labels.labelers, labels.labels, labels.outcomes
+        self.recent_labels.offer(labels.index, labels.predicted_at, *columns)
+        return batches
+
+    def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:
+        index, ts = features.index[answers.rows], features.ts[answers.rows]
+        sources = features.sources[answers.rows]
+        unexpected = answers.unexpected
+        batches["agreement"] = Batch(index, ts, answers.kinds, answers.outcomes[:, np.newaxis])
+        keys = sources * LEVELS + answers.kinds % LEVELS
+        batches["answers/source"] = Batch(index, ts, keys, unexpected[:, np.newaxis])
+        self.recent_answers.offer(index, ts, sources, answers.kinds % LEVELS, unexpected)
+        odd = unexpected != AGREES
+        self.suspects.offer(index[odd], sources[odd], features.codes[answers.rows[odd]])
+
+    def _moment_ts(self, index: int, features: FeatureColumns, labels: LabelColumns) -> float:
+        for columns in (features, labels):
+            row = int(np.searchsorted(columns.index, index))
+            if row < columns.index.size and columns.index[row] == index:
+                return float(columns.ts[row])
+        raise AssertionError("a moment is always an event of the batch")
+
+
+def _everybody(baseline: Baseline) -> frozenset[str]:
+    """Sources and labelers that most of the reference came from: of them cannot be asked whether it is one or all."""
+    labels = [baseline.residual.reference] if baseline.residual is not None else list(baseline.confusion.values())
+    found = set()
+    for partition, references in (("source", [baseline.features[PREDICTION].reference]), ("labeler", labels)):
+        seen = Counter[str]()
+        for reference in references:
+            seen.update({name: sum(counts) for name, counts in reference.groups.get(partition, {}).items()})
+        total = sum(sum(reference.counts) for reference in references)
+        found |= {name for name, count in seen.items() if count >= EVERYBODY * total}
+    return frozenset(found)

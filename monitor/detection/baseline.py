@@ -1,0 +1,148 @@
+"""Baselines: what "all is well" looked like, learnt once from verified events, frozen and named by its digest.
+
+Nothing re-learns a baseline silently: an attacker who is slow enough wins against every window that moves with him.
+"""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from detectors.bets import Reference
+from detectors.cells import Cells, NumericCells
+from detectors.surrogate import Surrogate
+from monitor.intake.events import ClassLabel, Value, class_name
+
+FORMAT = 2
+OTHER = "(other)"
+EXTRA = "(extra features)"
+"""The stream that says whether an event carries features which the reference did not have."""
+PREDICTION = "(prediction)"
+"""The stream of what the model predicts: classes, or numbers."""
+
+
+class BaselineError(Exception):
+    """The baseline cannot be built, read or trusted; one clear line."""
+
+
+class FeatureReference(msgspec.Struct, frozen=True):
+    """One feature: its alphabet, and how often each code came."""
+
+    cells: Cells
+    reference: Reference
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """The frozen reference of one model."""
+
+    model: str
+    versions: tuple[str, ...]
+    began: float
+    """Epoch seconds of the first and the last event learnt from."""
+    ended: float
+    predictions: int
+    labels: int
+    features: dict[str, FeatureReference]
+    classes: tuple[str, ...]
+    """Outcomes in code order, the last one OTHER; only OTHER for a regression model."""
+    confusion: dict[str, Reference]
+    """For each label class, how often each class was predicted."""
+    residual: FeatureReference | None
+    """Regression: prediction minus label."""
+    surrogate: Surrogate | None
+    """What the model would answer; None for a regression model."""
+    agreement: tuple[Reference, ...]
+    """For each kind of the surrogate's answer, how often each class was predicted; empty without a surrogate."""
+    sources: tuple[str, ...]
+    labelers: tuple[str, ...]
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` of the canonical JSON form."""
+        return f"sha256:{sha256(canonical(self)).hexdigest()}"
+
+    @property
+    def regression(self) -> bool:
+        """True if the model predicts numbers rather than classes."""
+        return self.residual is not None
+
+
+def numeric(feature: FeatureReference) -> NumericCells:
+    """The cells of a feature that must be numeric. Raises BaselineError if a baseline file says otherwise."""
+    if not isinstance(feature.cells, NumericCells):
+        raise BaselineError("the model's output is numeric, but the baseline has categories for it")
+    return feature.cells
+
+
+def canonical(baseline: Baseline) -> bytes:
+    """The bytes that the digest is taken over: JSON with sorted keys and no spaces."""
+    return msgspec.json.encode(baseline, order="deterministic")
+
+
+def decode(raw: bytes) -> Baseline:
+    """Read what `canonical` gave. Raises BaselineError."""
+    try:
+        return msgspec.json.decode(raw, type=Baseline)
+    except msgspec.DecodeError as error:
+        raise BaselineError(f"not a baseline: {error}") from error
+
+
+def save(baseline: Baseline, path: Path) -> None:
+    """Write the baseline with its digest."""
+    body = msgspec.json.encode({"digest": baseline.digest, "baseline": baseline}, order="deterministic")
+    path.write_bytes(msgspec.json.format(body, indent=1))
+
+
+def load(path: Path) -> Baseline:
+    """Read a baseline and verify its digest. Raises BaselineError."""
+
+    class File(msgspec.Struct):
+        digest: str
+        baseline: Baseline
+
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=File)
+    except OSError as error:
+        raise BaselineError(f"{path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BaselineError(f"{path}: not a baseline: {error}") from error
+    if file.baseline.format != FORMAT:
+        raise BaselineError(f"{path}: format {file.baseline.format}, this version reads {FORMAT}")
+    if file.baseline.digest != file.digest:
+        raise BaselineError(
+            f"{path}: the content does not match its digest {file.digest}: it was changed after freezing"
+        )
+    return file.baseline
+
+
+def category(value: Value) -> str | None:
+    """The category that a value of a categorical feature is."""
+    return None if value is None else class_name(value)
+
+
+def residual(prediction: ClassLabel, label: ClassLabel) -> float | None:
+    """Prediction minus label, None where either is no number."""
+    if isinstance(prediction, str) or isinstance(label, str):
+        return None
+    return float(prediction) - float(label)
+
+
+def describe(baseline: Baseline) -> dict[str, object]:
+    """What `tocsin baseline show` prints: sizes and names, no values of events."""
+    served = [feature.cells for name, feature in baseline.features.items() if name not in (EXTRA, PREDICTION)]
+    numeric = sum(isinstance(cells, NumericCells) for cells in served)
+    return {
+        "model": baseline.model,
+        "digest": baseline.digest,
+        "versions": list(baseline.versions),
+        "from": datetime.fromtimestamp(baseline.began, tz=UTC).isoformat(timespec="seconds"),
+        "until": datetime.fromtimestamp(baseline.ended, tz=UTC).isoformat(timespec="seconds"),
+        "predictions": baseline.predictions,
+        "labels": baseline.labels,
+        "features": {"numeric": numeric, "categorical": len(served) - numeric},
+        "classes": [] if baseline.regression else list(baseline.classes[:-1]),
+        "sources": len(baseline.sources),
+        "labelers": len(baseline.labelers),
+    }

@@ -1,0 +1,234 @@
+"""Columns: events of one model as arrays of codes, in the alphabets that its baseline learnt.
+
+A new, missing or retyped feature is no special case: it gets a reserved code, and the engine bets on those too.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.cells import ABOVE, ABSENT, RESERVED, CategoryCells, NumericCells
+from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, category, numeric, residual
+from monitor.detection.slots import Slots
+from monitor.intake.events import ClassLabel, Features, Prediction, Value, class_name
+from monitor.intake.join import Joined
+
+Codes = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureColumns:
+    """Predictions (or features alone), n rows in the order they were read."""
+
+    index: Ints
+    """Position in all that was read."""
+    ts: Floats
+    codes: Codes
+    """Shape (n, streams)."""
+    sources: Codes
+    invalid: int
+    """Values that were missing, or not of the type the reference had."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelColumns:
+    """Joined labels, n rows in the order they were joined."""
+
+    index: Ints
+    ts: Floats
+    """When the label was given."""
+    predicted_at: Floats
+    """When the model was asked: evidence belongs to that time."""
+    labels: Codes
+    """Class codes of the labels; 0 for a regression model."""
+    outcomes: Codes
+    """Class codes of the predictions; residual codes for a regression model."""
+    sources: Codes
+    labelers: Codes
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Events of one model, as they were read: what is asked of them, and not the events, which are large."""
+
+    rows: bytearray = field(default_factory=bytearray)
+    """Index, epoch seconds and numeric features, event after event; NaN where one is missing or is text."""
+    categories: list[tuple[Value, ...]] = field(default_factory=list)
+    outputs: list[ClassLabel | None] = field(default_factory=list)
+    """What was predicted; None where an event has features only."""
+    sources: list[str | None] = field(default_factory=list)
+    extra: list[int] = field(default_factory=list)
+    """Rows of events that carry features which the reference did not have."""
+
+
+_NO_LABELS = LabelColumns(
+    index=np.zeros(0, np.int64),
+    ts=np.zeros(0),
+    predicted_at=np.zeros(0),
+    labels=np.zeros(0, np.intp),
+    outcomes=np.zeros(0, np.intp),
+    sources=np.zeros(0, np.intp),
+    labelers=np.zeros(0, np.intp),
+)
+
+
+class Columns:
+    """Turns events of one model into codes."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self.sources = Slots(baseline.sources)
+        self.labelers = Slots(baseline.labelers)
+        self.names = tuple(baseline.features)
+        self._class_code = {name: code for code, name in enumerate(baseline.classes)}
+        self._other = len(baseline.classes) - 1
+        served = [name for name in self.names if name not in (EXTRA, PREDICTION)]
+        self._known = frozenset(served)
+        self._numeric = [name for name in served if isinstance(baseline.features[name].cells, NumericCells)]
+        self._categoric = [name for name in served if name not in self._numeric]
+        self._pick_numbers, self._pick_categories = _picker(self._numeric), _picker(self._categoric)
+        self._pack = struct.Struct(f"=qd{len(self._numeric)}d").pack
+        self._row = np.dtype([("index", "=i8"), ("ts", "=f8"), ("numbers", "=f8", (len(self._numeric),))])
+        self._place = {name: column for column, name in enumerate(self.names)}
+        self._numeric_places = [self._place[name] for name in self._numeric]
+        cells = [numeric(baseline.features[name]) for name in self._numeric]
+        self._edges = [feature.edges() for feature in cells]
+        orders = [feature.order() for feature in cells]
+        self._order = np.concatenate(orders) if orders else np.zeros(0, dtype=np.intp)
+        self._order_starts = np.cumsum([0, *map(len, orders)])[:-1, np.newaxis]
+        self._categories = [
+            (self._place[name], feature.table(), feature.unseen)
+            for name in self._categoric
+            if isinstance(feature := baseline.features[name].cells, CategoryCells)
+        ]
+        self._output = baseline.features[PREDICTION].cells
+        self._output_code = self._output.table() if isinstance(self._output, CategoryCells) else {}
+        self._residual = None if baseline.residual is None else numeric(baseline.residual)
+        extra = baseline.features[EXTRA].cells
+        self._extra_code = extra.size - RESERVED + ABOVE
+        self._taken = _Taken()
+
+    def take(self, index: int, ts: float, event: Prediction | Features) -> None:
+        """Take in an event for the next call of `encode`, with its index among all events and its epoch seconds."""
+        taken, values = self._taken, event.features
+        complete = len(values) == len(self._known)
+        try:
+            taken.rows += self._pack(index, ts, *self._pick_numbers(values))  # refuses text and null
+        except (KeyError, struct.error):
+            complete = False
+            taken.rows += self._pack(index, ts, *[_number(values.get(name)) for name in self._numeric])
+        if self._categoric:
+            try:
+                taken.categories.append(self._pick_categories(values))
+            except KeyError:
+                complete = False
+                taken.categories.append(tuple([values.get(name) for name in self._categoric]))
+        if not complete and not values.keys() <= self._known:
+            taken.extra.append(len(taken.sources))
+        taken.outputs.append(event.prediction if isinstance(event, Prediction) else None)
+        taken.sources.append(event.source)
+
+    def encode(self) -> FeatureColumns:
+        """The codes of what was taken in since the last call."""
+        taken, self._taken = self._taken, _Taken()
+        rows = np.frombuffer(taken.rows, self._row)
+        codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
+        invalid = self._encode_numeric(rows["numbers"], codes) + self._encode_categories(taken.categories, codes)
+        codes[:, self._place[EXTRA]] = 0
+        codes[taken.extra, self._place[EXTRA]] = self._extra_code
+        codes[:, self._place[PREDICTION]] = self._predicted(taken.outputs)
+        return FeatureColumns(
+            index=rows["index"].copy(),
+            ts=rows["ts"].copy(),
+            codes=codes,
+            sources=np.array(self.sources.all_of(taken.sources), dtype=np.intp),
+            invalid=invalid,
+        )
+
+    def features(self, rows: Iterable[tuple[int, float, Prediction | Features]]) -> FeatureColumns:
+        """Take in (index, epoch seconds, event) rows, and encode them."""
+        for row in rows:
+            self.take(*row)
+        return self.encode()
+
+    def labels(self, rows: Sequence[tuple[int, Joined]]) -> LabelColumns:
+        """Encode (index, joined label) rows."""
+        if not rows:
+            return _NO_LABELS
+        joins = [join for _, join in rows]
+        count = len(rows)
+        if self._residual is not None:
+            numbers = [residual(join.prediction, join.label) for join in joins]
+            labels = np.zeros(count, dtype=np.intp)
+            outcomes = self._residual.encode(np.array([_number(number) for number in numbers]))
+        else:
+            labels = np.fromiter((self.class_code(join.label) for join in joins), np.intp, count)
+            outcomes = np.fromiter((self.class_code(join.prediction) for join in joins), np.intp, count)
+        return LabelColumns(
+            index=np.fromiter((index for index, _ in rows), np.int64, count),
+            ts=np.fromiter((join.labelled_at for join in joins), np.float64, count),
+            predicted_at=np.fromiter((join.predicted_at for join in joins), np.float64, count),
+            labels=labels,
+            outcomes=outcomes,
+            sources=np.fromiter((self.sources.of(join.source) for join in joins), np.intp, count),
+            labelers=np.fromiter((self.labelers.of(join.labeler) for join in joins), np.intp, count),
+        )
+
+    def class_code(self, value: ClassLabel) -> int:
+        """The code of a class; classes that the reference did not have are one outcome, the last."""
+        return self._class_code.get(class_name(value), self._other)
+
+    def _encode_numeric(self, rows: Floats, codes: Codes) -> int:
+        """Fill in the codes of numeric features; return how many values were missing or of another type."""
+        if not self._numeric:
+            return 0
+        columns = rows.T.copy()
+        missing = np.isnan(columns)
+        places = missing.astype(np.intp)
+        for number, edges in enumerate(self._edges):
+            places[number] += edges.searchsorted(columns[number])
+        codes[:, self._numeric_places] = self._order[places + self._order_starts].T
+        return int(np.count_nonzero(missing))
+
+    def _encode_categories(self, rows: list[tuple[Value, ...]], codes: Codes) -> int:
+        invalid = 0
+        for (place, table, unseen), column in zip(self._categories, zip(*rows, strict=True), strict=False):
+            found = _look_up(table, column, unseen)
+            codes[:, place] = found
+            invalid += found.count(table[None])
+        return invalid
+
+    def _predicted(self, outputs: list[ClassLabel | None]) -> Codes:
+        """Codes of what the model predicted; ABSENT where an event has features only."""
+        if isinstance(self._output, NumericCells):
+            codes = self._output.encode(np.array([_number(output) for output in outputs]))
+        else:
+            codes = np.array(_look_up(self._output_code, outputs, self._output.unseen), dtype=np.intp)
+        codes[[output is None for output in outputs]] = self._output.size - RESERVED + ABSENT
+        return codes
+
+
+def _look_up(table: dict[Any, int], values: Sequence[Value], unseen: int) -> list[int]:
+    """Codes of categories: most are texts that the table has, and only the others need a closer look."""
+    return [
+        table.get(category(value), unseen) if code is None else code
+        for code, value in zip(map(table.get, values), values, strict=True)
+    ]
+
+
+def _picker(names: Sequence[str]) -> Callable[[dict[str, Value]], tuple[Any, ...]]:
+    """A function that gives the values of these features as a tuple; KeyError if one is missing."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])
+
+
+def _number(value: Value) -> float:
+    """A numeric value; NaN if it is missing or is text."""
+    return float("nan") if value is None or isinstance(value, str) else float(value)

@@ -1,0 +1,284 @@
+"""Findings: what an alarming stream says, in words and numbers that a verdict can weigh."""
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from alerting.incident import Evidence, Onset
+from detectors.bets import BODY_BETS, RISES, SHARES, Reference, category_hits, outcome_hits
+from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, normal_scores
+from detectors.edetector import QUIET, Excursion
+from detectors.surrogate import LEVELS
+from monitor.detection.agreement import AGREES
+from monitor.detection.bank import Bank, Place
+from monitor.detection.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
+from monitor.detection.contrast import alone
+from monitor.detection.slots import Slots
+
+STEADY = 10.0
+"""About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
+INTERVAL = 7.0
+"""Nats of evidence that the ends of the onset's interval are away from its middle.
+
+The evidence is a random walk whose variance is twice its drift. Over the 7 nats in which its rate is seen and the 5
+or so that are extrapolated with that rate, it strays by some 4.4 nats; this is 1.6 times as much.
+"""
+FAMILIES = {
+    "features": "features",
+    "predicted": "predictions",
+    "agreement": "agreement",
+    "answers": "agreement",
+    "confusion": "performance",
+}
+"""What is watched, as evidence names it."""
+
+
+class Kind(StrEnum):
+    """What about a stream has changed."""
+
+    BODY = "body"
+    """Its distribution, within what the reference had."""
+    OUTSIDE = "outside"
+    """Values out of range, or categories never seen."""
+    MISSING = "missing"
+    OUTCOME = "outcome"
+    """The classes that the model predicts, or predicts where the label says another."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One stream that has used up the false-alarm budget."""
+
+    place: Place
+    watched: str
+    """`features`, `predicted`, `agreement`, `answers` or `confusion`: the family without its scope."""
+    kind: Kind
+    stream: str
+    """What is watched, as people read it: `feature/src_bytes`, `confusion/spam->ham`."""
+    source: str | None
+    labeler: str | None
+    feature: str | None
+    class_from: str | None
+    class_to: str | None
+    trigger: tuple[str, ...]
+    """Features in which most unexpected answers of a source have one and the same rare value."""
+    log_e: float
+    """Evidence in nats: the logarithm of the weighted statistic, not above that of the budget for long."""
+    observed: float
+    bound: float
+    """What `observed` would have been allowed to be: standard deviations for a body, else a share of events."""
+    shift: float
+    """Size of the change in standard deviations of what is watched, so that streams can be compared."""
+    alone: float
+    """How sure it is, in nats, that only this source or labeler is otherwise than usual; 0 for everybody."""
+    events: int
+    """Events since the evidence began to grow."""
+    alarmed_index: int
+    onset: Onset
+
+    @property
+    def evidence(self) -> Evidence:
+        """This finding as an incident carries it."""
+        who = f"source/{self.source}/" if self.source else f"labeler/{self.labeler}/" if self.labeler else ""
+        family = FAMILIES[self.watched]
+        return Evidence(family, who + self.stream, round(self.log_e, 2), round(self.observed, 4), round(self.bound, 4))
+
+
+def find(bank: Bank) -> list[Finding]:
+    """Everything that alarms now, the earliest alarm first."""
+    found = [_finding(bank, place, excursion) for place, excursion in bank.alarming()]
+    return sorted(found, key=lambda finding: (finding.alarmed_index, finding.place))
+
+
+def again(first: Finding | None, now: Finding, budget: float) -> Finding:
+    """The finding of a stream that was found before in the same episode: as it is now, but since it was found first.
+
+    Values that cannot be stay the kind of the finding: as they become few among the rest, another bet may lead. And
+    what fades stays what it was: its counts have begun to tell of what came after it.
+    """
+    if first is None:
+        return now
+    if (now.kind is Kind.BODY and first.kind in (Kind.OUTSIDE, Kind.MISSING)) or now.log_e < math.log(budget):
+        return first
+    return msgspec.structs.replace(now, onset=first.onset, alarmed_index=first.alarmed_index)
+
+
+class _What(NamedTuple):
+    """What about a stream has changed, and by how much."""
+
+    watched: str
+    kind: Kind
+    stream: str
+    observed: float
+    bound: float
+    shift: float
+    feature: str | None = None
+    class_from: str | None = None
+    class_to: str | None = None
+    trigger: tuple[str, ...] = ()
+
+
+def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
+    watched, _, scope = place.family.partition("/")
+    kinds = {"confusion": bank.label_kinds, "agreement": len(bank.baseline.agreement), "answers": LEVELS}
+    slot, kind = divmod(place.key, kinds.get(watched, 1))
+    family = bank.families[place.family]
+    bet = family.leading_bet(place.key, place.stream)
+    if watched == "features":
+        what = _feature(bank, bank.columns.names[place.stream], bet, excursion.counts)
+    elif watched == "answers":
+        what = _answer(bank, slot, kind, bet, excursion.counts)
+    elif watched == "confusion" and bank.baseline.residual is not None:
+        change, observed, bound, shift = _feature_change(bank.baseline.residual, bet, excursion.counts)
+        what = _What(watched, change, "residual", observed, bound, shift)
+    else:
+        what = _confused(bank, watched, kind, bet, excursion.counts)
+    onset = _onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended)
+    return Finding(
+        place=place,
+        **what._asdict(),
+        alone=_alone(bank, place, bet, excursion.counts, onset),
+        source=_name(bank.columns.sources, slot, bank.everybody) if scope == "source" else None,
+        labeler=_name(bank.columns.labelers, slot, bank.everybody) if scope == "labeler" else None,
+        log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
+        events=sum(excursion.counts),
+        alarmed_index=excursion.alarmed_index or 0,
+        onset=onset,
+    )
+
+
+def _alone(bank: Bank, place: Place, bet: int, counts: list[int], onset: Onset) -> float:
+    """How sure it is that only this source or labeler is otherwise than usual since `onset`, nats; 0 for everybody."""
+    watched, _, scope = place.family.partition("/")
+    if not scope or watched == "features":
+        return 0.0
+    slot, kind = divmod(place.key, LEVELS if watched == "answers" else bank.label_kinds)
+    everywhere = bank.families["agreement" if watched == "answers" else watched].excursions.values()
+    since = min([onset.low, *(excursion.began_ts for excursion in everywhere)])
+    before, wrong = _wrong(bank, watched, kind, bet, counts)
+    _, usual, _ = _outcome_change(before, wrong, counts)
+    rows = (bank.recent_answers if watched == "answers" else bank.recent_labels).since(since)
+    rows = rows[rows[:, -2] == kind]
+    return alone(rows[:, 1 if scope == "labeler" else 0] == slot, np.isin(rows[:, -1], wrong), usual)
+
+
+def _wrong(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) -> tuple[Reference, tuple[int, ...]]:
+    """The outcomes that the leading bet says have become more, and the reference that has them."""
+    baseline = bank.baseline
+    if watched == "answers":
+        return bank.unexpected[kind], outcome_hits(len(baseline.classes) + 1, AGREES)[bet // len(RISES)]
+    if watched == "agreement":
+        return baseline.agreement[kind], outcome_hits(len(baseline.classes), kind // LEVELS)[bet // len(RISES)]
+    if baseline.residual is None:
+        return baseline.confusion[baseline.classes[kind]], outcome_hits(len(baseline.classes), kind)[bet // len(RISES)]
+    before, regular = baseline.residual.reference, baseline.residual.cells.size - RESERVED
+    change, observed, _, _ = _feature_change(baseline.residual, bet, counts)
+    if change is not Kind.BODY:
+        return before, tuple(range(regular, baseline.residual.cells.size))
+    return before, tuple(range(regular // 2, regular) if observed > 0.0 else range(regular // 2))
+
+
+def _name(slots: Slots, slot: int, everybody: frozenset[str]) -> str | None:
+    """Who a slot stands for; None where that is nobody in particular, or everybody."""
+    name = slots.name(slot)
+    return None if slot == 0 or name in everybody else name
+
+
+def _feature(bank: Bank, name: str, bet: int, counts: list[int]) -> _What:
+    """A feature, or what the model predicts."""
+    learnt = bank.baseline.features[name]
+    kind, observed, bound, shift = _feature_change(learnt, bet, counts)
+    if name != PREDICTION:
+        return _What("features", kind, f"feature/{name}", observed, bound, shift, feature=name)
+    if bank.baseline.regression:
+        return _What("predicted", kind, "predicted", observed, bound, shift)
+    risen = _risen_class(learnt, counts)
+    return _What("predicted", Kind.OUTCOME, f"predicted/{risen}", observed, bound, shift, class_to=risen)
+
+
+def _confused(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) -> _What:
+    """One class is taken for another: by the labels (confusion), or by what the surrogate expects (agreement)."""
+    classes = bank.baseline.classes
+    expected = kind // LEVELS if watched == "agreement" else kind
+    before, outcomes = _wrong(bank, watched, kind, bet, counts)
+    named = max(outcomes, key=lambda outcome: counts[outcome])
+    pair = (classes[expected], classes[named])
+    change = _outcome_change(before, outcomes, counts)
+    return _What(
+        watched, Kind.OUTCOME, f"{watched}/{pair[0]}->{pair[1]}", *change, class_from=pair[0], class_to=pair[1]
+    )
+
+
+def _answer(bank: Bank, source: int, level: int, bet: int, counts: list[int]) -> _What:
+    """A source gets answers that the surrogate does not expect."""
+    classes = bank.baseline.classes
+    before, outcomes = _wrong(bank, "answers", level, bet, counts)
+    named = classes[max(outcomes, key=lambda outcome: counts[outcome]) - 1]
+    change = _outcome_change(before, outcomes, counts)
+    streams = [bank.columns.names[stream] for stream in bank.suspects.common(source)]
+    others = [name for name in classes[:-1] if name != named]
+    only = others[0] if len(others) == 1 else None
+    return _What(
+        "answers",
+        Kind.OUTCOME,
+        f"answers/{named}",
+        *change,
+        class_from=only,
+        class_to=named,
+        trigger=tuple(name for name in streams if name not in (PREDICTION, EXTRA)),
+    )
+
+
+def _feature_change(before: FeatureReference, bet: int, counts: list[int]) -> tuple[Kind, float, float, float]:
+    """Kind, observed value, its bound and the shift of a feature whose leading bet is `bet`."""
+    seen, held = np.asarray(counts, dtype=np.float64)[: before.cells.size], np.asarray(before.reference.counts)
+    total, known = max(seen.sum(), 1.0), max(held.sum(), 1)
+    regular = held.size - RESERVED
+    if bet >= BODY_BETS:
+        missing = bet - BODY_BETS >= len(SHARES)
+        codes = [regular + MISSING] if missing else [regular + ABOVE, regular + BELOW]
+        observed, bound, shift = _outcome_change(before.reference, tuple(codes), counts)
+        return (Kind.MISSING if missing else Kind.OUTSIDE), observed, bound, shift
+    if isinstance(before.cells, CategoryCells):
+        categories, _ = category_hits(regular, bet)
+        return (Kind.BODY, *_outcome_change(before.reference, categories, counts))
+    scores = normal_scores(held[:regular].tolist())
+    scores = np.concatenate([scores, [scores[-1], scores[0], 0.0, 0.0]]) if regular else np.zeros(RESERVED)
+    observed = float(seen @ scores / total)
+    return Kind.BODY, observed, 3.0 / math.sqrt(known), abs(observed)
+
+
+def _outcome_change(before: Reference, outcomes: tuple[int, ...], counts: list[int]) -> tuple[float, float, float]:
+    """Observed share of `outcomes`, its share in the reference (rule of succession), and the shift between them."""
+    total, known = max(sum(counts), 1), sum(before.counts)
+    observed = sum(counts[outcome] for outcome in outcomes) / total
+    share = (sum(before.counts[outcome] for outcome in outcomes) + 1) / (known + 2)
+    return observed, share, abs(observed - share) / math.sqrt(share * (1.0 - share))
+
+
+def _risen_class(predicted: FeatureReference, counts: list[int]) -> str:
+    """The predicted class whose share has risen most."""
+    if not isinstance(predicted.cells, CategoryCells):
+        raise TypeError("a class is asked of a model that predicts numbers")
+    seen, held = np.asarray(counts[: predicted.cells.size]), np.asarray(predicted.reference.counts)
+    risen = int(np.argmax(seen / max(seen.sum(), 1) - held / max(held.sum(), 1)))
+    return predicted.cells.values[risen] if risen < len(predicted.cells.values) else OTHER
+
+
+def _onset(excursion: Excursion, threshold: float, weight: float, earliest: float) -> Onset:
+    """Extrapolate the growth of the evidence, from QUIET to all of the threshold, back to where it began.
+
+    Evidence grows at a steady rate after a change, so the excursion's own growth gives the rate. The interval is where
+    the evidence for the onset would be INTERVAL nats less.
+    """
+    inside = math.log(1.0 / QUIET)
+    before = max(math.log(QUIET * threshold / (weight * STEADY)), 0.0)
+    per_nat = max(excursion.alarmed_ts - excursion.began_ts, 1.0) / inside
+    onset = max(excursion.began_ts - before * per_nat, earliest)
+    return Onset(
+        ts=onset,
+        low=max(onset - INTERVAL * per_nat, earliest),
+        high=min(onset + INTERVAL * per_nat, max(excursion.alarmed_ts, onset)),
+    )

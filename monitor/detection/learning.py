@@ -1,0 +1,208 @@
+"""Learning: a baseline from the reference events of one model."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.bets import Reference, dispersion
+from detectors.cells import RESERVED, Cells, NumericCells, category_cells, normal_scores, numeric_cells
+from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
+from monitor.detection.baseline import (
+    EXTRA,
+    OTHER,
+    PREDICTION,
+    Baseline,
+    BaselineError,
+    FeatureReference,
+    canonical,
+    category,
+    decode,
+    residual,
+)
+from monitor.intake.events import Prediction, Value, class_name
+from monitor.intake.join import Joined
+
+MAX_CLASSES = 32
+"""Classes on their own; the rest, and any class the reference did not have, are one outcome: `OTHER`."""
+MAX_GROUPS = 32
+"""Sources and labelers whose own reference is kept; the frequent ones come first."""
+MIN_PREDICTIONS = 50
+
+
+def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined]) -> Baseline:
+    """Learn a baseline from the reference events of one model. Raises BaselineError if there are too few."""
+    if len(predictions) < MIN_PREDICTIONS:
+        raise BaselineError(
+            f"{model}: {len(predictions)} predictions in the reference, at least {MIN_PREDICTIONS} needed"
+        )
+    times = np.array([prediction.epoch for prediction in predictions])
+    sources = _frequent((p.source for p in predictions), MAX_GROUPS)
+    groups = {**_time_groups(times), "source": _named([p.source for p in predictions], sources)}
+    regression = any(isinstance(p.prediction, float) and not p.prediction.is_integer() for p in predictions)
+    outputs: list[Value] = [p.prediction if regression else class_name(p.prediction) for p in predictions]
+    named = () if regression else (*map(str, outputs), *(class_name(j.label) for j in joined))
+    classes = tuple(sorted(_frequent((name for name in named if name != OTHER), MAX_CLASSES)))
+    features = {name: _feature(values, groups) for name, values in _feature_values(predictions)}
+    features[PREDICTION] = _feature(outputs, groups)
+    features[EXTRA] = _feature(["no"] * len(predictions), groups)
+    labelers = _frequent((j.labeler for j in joined), MAX_GROUPS)
+    surrogate: Surrogate | None = None
+    agreement: tuple[Reference, ...] = ()
+    if not regression and len(features) > 2:  # one with nothing but its own prediction to look at has no surrogate
+        surrogate, agreement = _surrogate(predictions, features, (*classes, OTHER), groups)
+    learnt = Baseline(
+        model=model,
+        versions=tuple(sorted({p.version for p in predictions})),
+        began=float(times.min()),
+        ended=float(times.max()),
+        predictions=len(predictions),
+        labels=len(joined),
+        features=features,
+        classes=(*classes, OTHER),
+        confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
+        residual=_residual(joined, sources, labelers) if regression else None,
+        surrogate=surrogate,
+        agreement=agreement,
+        sources=sources,
+        labelers=labelers,
+    )
+    # As it will be after a restart: the order of keys is the order of columns, and of additions that are rounded.
+    return decode(canonical(learnt))
+
+
+def _feature_values(predictions: Sequence[Prediction]) -> Iterable[tuple[str, list[Value]]]:
+    names = sorted({name for prediction in predictions for name in prediction.features})
+    for name in names:
+        yield name, [prediction.features.get(name) for prediction in predictions]
+
+
+def _feature(values: Sequence[Value], groups: dict[str, dict[str, npt.NDArray[np.bool_]]]) -> FeatureReference:
+    """Learn one feature; it is categorical if any of its reference values is text."""
+    text = any(isinstance(value, str) for value in values)
+    cells = category_cells(map(category, values)) if text else numeric_cells(_numbers(values))
+    regular = cells.counts[:-RESERVED]
+    scores = np.array([*normal_scores(regular), *[0.0] * RESERVED])  # of categories too: the frequent come first
+    codes = _codes(cells, values)
+    return FeatureReference(cells, _reference(codes, cells.size, groups, dispersion(scores[codes])))
+
+
+def _codes(cells: Cells, values: Sequence[Value]) -> npt.NDArray[np.intp]:
+    """The codes of values that the cells were learnt from."""
+    if isinstance(cells, NumericCells):
+        return cells.encode(_numbers(values))
+    table = cells.table()
+    return np.array([table[category(value)] for value in values], dtype=np.intp)
+
+
+def _numbers(values: Sequence[Value]) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _surrogate(
+    predictions: Sequence[Prediction],
+    features: Mapping[str, FeatureReference],
+    classes: tuple[str, ...],
+    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
+) -> tuple[Surrogate, tuple[Reference, ...]]:
+    """Learn a surrogate of the model, and how often the two agree."""
+    code = {name: position for position, name in enumerate(classes)}
+    order = np.argsort([prediction.epoch for prediction in predictions], kind="stable")
+    answers = np.array([code.get(class_name(p.prediction), len(classes) - 1) for p in predictions], dtype=np.intp)
+    served = sorted(features.keys() - {PREDICTION, EXTRA})
+    tables = score_tables([features[name].cells for name in served])
+    codes = np.column_stack(
+        [_codes(features[name].cells, [p.features.get(name) for p in predictions]) for name in served]
+    )
+    scores = tables[np.arange(len(served)), codes]
+    surrogate, kinds = learn(scores[order], answers[order], len(classes))
+    found = np.empty_like(kinds)
+    found[order] = kinds
+    return surrogate, tuple(
+        _reference(answers[found == kind], len(classes), _within(groups, found == kind), 1.0)
+        for kind in range(len(classes) * LEVELS)
+    )
+
+
+def _within(
+    groups: dict[str, dict[str, npt.NDArray[np.bool_]]], rows: npt.NDArray[np.bool_]
+) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
+    """The same groups, of some of the rows."""
+    return {partition: {name: mask[rows] for name, mask in masks.items()} for partition, masks in groups.items()}
+
+
+def _confusion(
+    joined: Sequence[Joined], classes: tuple[str, ...], sources: tuple[str, ...], labelers: tuple[str, ...]
+) -> dict[str, Reference]:
+    code = {name: position for position, name in enumerate(classes)}
+    other = len(classes) - 1
+    labels = np.array([code.get(class_name(j.label), other) for j in joined], dtype=np.intp)
+    predicted = np.array([code.get(class_name(j.prediction), other) for j in joined], dtype=np.intp)
+    groups = _label_groups(joined, sources, labelers)
+    return {
+        name: _reference(
+            predicted[labels == position],
+            len(classes),
+            _within(groups, labels == position),
+            dispersion((predicted[labels == position] != position).astype(np.float64)),
+        )
+        for position, name in enumerate(classes)
+    }
+
+
+def _residual(joined: Sequence[Joined], sources: tuple[str, ...], labelers: tuple[str, ...]) -> FeatureReference:
+    return _feature([residual(j.prediction, j.label) for j in joined], _label_groups(joined, sources, labelers))
+
+
+def _label_groups(
+    joined: Sequence[Joined], sources: tuple[str, ...], labelers: tuple[str, ...]
+) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
+    return {
+        **_time_groups(np.array([j.predicted_at for j in joined])),
+        "source": _named([j.source for j in joined], sources),
+        "labeler": _named([j.labeler for j in joined], labelers),
+    }
+
+
+def _reference(
+    codes: npt.NDArray[np.intp],
+    size: int,
+    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
+    varies: float,
+) -> Reference:
+    def count(rows: npt.NDArray[np.intp]) -> tuple[int, ...]:
+        return tuple(np.bincount(rows, minlength=size).tolist())
+
+    return Reference(
+        counts=count(codes),
+        groups={
+            partition: {group: count(codes[mask]) for group, mask in masks.items() if mask.any()}
+            for partition, masks in groups.items()
+        },
+        dispersion=varies,
+    )
+
+
+def _time_groups(times: npt.NDArray[np.float64]) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
+    """Blocks of time, and quarters of the day: by how much they differ is natural variation."""
+    if times.size == 0:
+        return {}
+    began, ended = float(times.min()), float(times.max())
+    blocks = int(np.clip((ended - began) / 21_600, 4, 16))
+    block = np.minimum(((times - began) / max(ended - began, 1e-9) * blocks).astype(int), blocks - 1)
+    quarter = (times % 86_400 // 21_600).astype(int)
+    return {
+        "time": {str(number): block == number for number in range(blocks)},
+        "hour": {f"{number * 6:02d}": quarter == number for number in range(4)},
+    }
+
+
+def _named(names: Sequence[str | None], wanted: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
+    column = np.array([name or "" for name in names], dtype=object)
+    return {name: np.asarray(column == name, dtype=np.bool_) for name in wanted}
+
+
+def _frequent(names: Iterable[str | None], most: int) -> tuple[str, ...]:
+    seen = Counter(name for name in names if name is not None)
+    return tuple(name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:most])

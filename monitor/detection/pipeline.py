@@ -1,0 +1,174 @@
+"""The main path: records in, transitions out. The daemon, `replay` and every test run this and nothing else."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from alerting.incident import Problem, Transition
+from alerting.incidents import Incidents
+from monitor.detection.watch import Watch
+from monitor.intake.decode import DecodeError, Decoder, DecodeReason
+from monitor.intake.events import Features, Label, Prediction
+from monitor.intake.join import Join, Joined
+from monitor.intake.source import Partition, Record
+
+MAX_SKEW = 3600.0
+"""Seconds an event may be ahead of its record's own timestamp; further ahead it would end every wait for labels."""
+WORTH = 50
+"""Events of a model, on average, from which on working through them costs little more than the events themselves."""
+
+_PARTITION, _OFFSET = attrgetter("partition"), attrgetter("offset")
+
+Reject = Callable[[Record, DecodeError], None]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was read, for counters."""
+
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Events by (model, kind); the model is "" for a label without a prediction and for models not watched."""
+    delays: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds from prediction to label, by model."""
+    seconds: Counter[str] = field(default_factory=Counter)
+    """Seconds spent, by stage: `decode` (and join), `detect`."""
+
+
+class Pipeline:
+    """Decodes, joins, watches and reports, in the order of the records."""
+
+    def __init__(
+        self, decoder: Decoder, join: Join, watch: Callable[[str], Watch | None], incidents: Incidents, reject: Reject
+    ) -> None:
+        """Compose the path.
+
+        Args:
+            decoder: bytes to events.
+            join: where predictions wait for labels.
+            watch: makes the watch of a model seen for the first time; None if the model is not to be watched.
+            incidents: the board that judgements go to.
+            reject: told of every record that is no event.
+        """
+        self.watches: dict[str, Watch] = {}
+        self.offsets: dict[Partition, int] = {}
+        """The next offset of each partition read from."""
+        self.changed: set[str] = set()
+        """Models whose watch has changed since somebody cleared this."""
+        self.heard: frozenset[str] = frozenset()
+        """Models that had something new in the last call of `take`."""
+        self.incidents = incidents
+        self.join = join
+        self.read = 0
+        self._touched: dict[str, Watch] = {}
+        """Watches with events that `report` has not worked through."""
+        self._taken = 0
+        """Records since its last call."""
+        self._tally = Tally()
+        self._decoder = decoder
+        self._make = watch
+        self._reject = reject
+
+    def process(self, records: Sequence[Record]) -> list[Transition]:
+        """Work through records; return what people should be told, in order."""
+        self.take(records)
+        return self.report()
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Decode and join records, and give the events to the watches of their models; `report` works through them."""
+        began = time.perf_counter()
+        touched: dict[str, Watch] = {}
+        decode = self._decoder.decode
+        for record in records:
+            try:
+                event = decode(record)
+                ts = event.ts if type(event.ts) is float else event.epoch
+                if ts > record.timestamp + MAX_SKEW and record.timestamp:
+                    raise _too_far_ahead()
+            except DecodeError as error:
+                self._reject(record, error)
+                continue
+            watch = self._take_label(event, ts) if isinstance(event, Label) else self._take(event, ts)
+            if watch is not None:
+                touched[watch.model] = watch
+        self.read += len(records)
+        # Of each partition the last record counts: a dictionary keeps what comes last.
+        last = dict(zip(map(_PARTITION, records), map(_OFFSET, records), strict=True))
+        self.offsets.update({partition: offset + 1 for partition, offset in last.items()})
+        self.heard = frozenset(touched)
+        self.changed |= self.heard
+        self._touched |= touched
+        self._taken += len(records)
+        self._spend("decode", began)
+
+    def report(self) -> list[Transition]:
+        """Work through what was taken since the last call; return what people should be told, in order."""
+        began = time.perf_counter()
+        touched, self._touched, self._taken = self._touched, {}, 0
+        steps = [step for watch in touched.values() for step in self._report(watch) if step is not None]
+        self._spend("detect", began)
+        return steps
+
+    @property
+    def thin(self) -> bool:
+        """Whether so few events wait for `report` that, for as many models, it is worth waiting for more."""
+        return self._taken < WORTH * len(self._touched)
+
+    def _spend(self, stage: str, began: float) -> None:
+        self._tally.seconds[stage] += time.perf_counter() - began  # type: ignore[assignment]  # a Counter adds floats too
+
+    def take_tally(self) -> Tally:
+        """What was read since the last call."""
+        tally, self._tally = self._tally, Tally()
+        return tally
+
+    def _take(self, event: Prediction | Features, ts: float) -> Watch | None:
+        """Give an event to the join and to its model's watch; return the watch if it has something new."""
+        watch = self.watches.get(event.model) or self.watch(event.model)
+        kind = "prediction" if isinstance(event, Prediction) else "features"
+        self._tally.events["" if watch is None else watch.model, kind] += 1
+        if watch is None:
+            return None
+        new, joined = self.join.predict(event, ts) if isinstance(event, Prediction) else (True, None)
+        if not new:
+            return None
+        watch.take(event, ts)
+        if joined is not None:
+            self._join(watch, joined)
+        return watch
+
+    def _take_label(self, event: Label, ts: float) -> Watch | None:
+        joined = self.join.label(event, ts)
+        watch = None if joined is None else self.watch(joined.model)
+        self._tally.events["" if watch is None else watch.model, "label"] += 1
+        if watch is not None and joined is not None:
+            self._join(watch, joined)
+        return watch
+
+    def _join(self, watch: Watch, joined: Joined) -> None:
+        self._tally.delays[watch.model].append(joined.labelled_at - joined.predicted_at)
+        watch.take_label(joined)
+
+    def watch(self, model: str) -> Watch | None:
+        """The watch of a model, made when it is first asked for; None if the model is not to be watched."""
+        watch = self.watches.get(model)
+        if watch is None:
+            watch = self._make(model)
+            if watch is not None:
+                self.watches[model] = watch
+        return watch
+
+    def _report(self, watch: Watch) -> Iterator[Transition | None]:
+        """Judge what came, and let the model's time pass, so that a step is made when it is due and not earlier."""
+        model, board = watch.model, self.incidents
+        for moment, judgement in watch.update():
+            now = watch.newest_at(moment.index)
+            yield board.elapse(model, Problem.DETECTION, now)
+            version = watch.version_at(moment.index)
+            yield board.report(model, version, Problem.DETECTION, judgement, index=moment.index, ts=moment.ts, now=now)
+        yield board.elapse(model, Problem.DETECTION, watch.newest)
+
+
+def _too_far_ahead() -> DecodeError:
+    return DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")

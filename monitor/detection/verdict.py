@@ -1,0 +1,162 @@
+"""Verdicts: from findings to what is going on, who is behind it, and since when.
+
+One question after the other: is the model wrong, by its labels or by its surrogate? for one labeler or source, or for
+all? in one class, or in many? with a version, or without? Benign change must not be called poison, and a verdict may
+change openly as evidence comes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from alerting.incident import Attribution, Judgement, Onset, Severity, Verdict
+from monitor.detection.findings import Finding, Kind
+
+ATTACKS = frozenset(
+    {
+        Verdict.LABEL_FLIP,
+        Verdict.BACKDOOR,
+        Verdict.CLEAN_LABEL,
+        Verdict.LABEL_TAMPERING,
+        Verdict.SLOW_POISONING,
+    }
+)
+WHOEVER_ASKS = frozenset({Verdict.LABEL_FLIP, Verdict.SLOW_POISONING, Verdict.PERFORMANCE})
+"""Verdicts on the model itself: if one source or labeler shows it first, that is chance."""
+FAULT_SHARE = 0.5
+"""A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
+ALONE = 4.6
+"""Nats for one source or labeler alone being otherwise than usual, to name it: that it is found first may be chance."""
+UNNATURAL = 1.0
+"""Standard deviations by which natural rows among a source's events do not move the mean of a feature: rows from the
+bulk are within two, and they are not all that it sends. A trigger sets values that are rare, or were never seen."""
+SLOW_VERSIONS = 3
+"""Versions since the onset that make a poisoning a slow one."""
+SERIOUS = 0.4
+"""By how much a share of events has risen where a verdict is one step more severe than usual."""
+MAX_EVIDENCE = 10
+MAX_FEATURES = 5
+
+
+def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgement:
+    """Judge what alarms now (at least one finding, earliest first).
+
+    Args:
+        findings: everything that alarms.
+        versions: when each version was first seen after the baseline, epoch seconds, in order.
+    """
+    verdict, reasons = _cause(findings, versions)
+    onset = min((reason.onset for reason in reasons), key=lambda onset: onset.ts)
+    return Judgement(
+        verdict=verdict,
+        severity=_severity(verdict, reasons),
+        onset=onset,
+        attribution=_attribute(verdict, reasons, findings, versions, onset),
+        evidence=tuple(finding.evidence for finding in sorted(findings, key=lambda f: -f.log_e)[:MAX_EVIDENCE]),
+    )
+
+
+def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:
+    """What is going on, and the findings that say so."""
+    labels = [finding for finding in findings if finding.watched == "confusion"]
+    answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
+    wrong = sorted([*labels, *answers], key=lambda finding: finding.alarmed_index)
+    labeler = _only(finding.labeler for finding in _alone(wrong))
+    if labeler is not None:
+        return Verdict.LABEL_TAMPERING, [finding for finding in labels if finding.labeler == labeler]
+    source = _only(finding.source for finding in _alone(wrong))
+    if source is not None:
+        return _judge_source([finding for finding in findings if finding.source == source])
+    if labels or (versions and findings[0] in answers):
+        return _judge_model(labels or answers, versions)
+    # No new version: the model is what it was, and its surrogate has met inputs or a mix of classes that are new to it.
+    return _judge_features([finding for finding in findings if finding not in answers] or findings)
+
+
+def _alone(wrong: Sequence[Finding]) -> Iterator[Finding]:
+    """What is found wrong, earliest first, of one source or labeler alone; after it was of everybody, surely so."""
+    bar = ALONE
+    for finding in wrong:
+        if finding.source is None and finding.labeler is None:
+            bar = 2 * ALONE
+        elif finding.alone >= bar:
+            yield finding
+
+
+def _judge_source(own: list[Finding]) -> tuple[Verdict, list[Finding]]:
+    """One source is wrong: are its labels, or does it send what makes the model wrong?"""
+    inputs = [finding for finding in own if finding.watched == "features"]
+    if not inputs and not any(finding.watched == "answers" for finding in own):
+        return Verdict.LABEL_TAMPERING, own
+    natural = all(f.kind is Kind.BODY and abs(f.shift) < UNNATURAL for f in inputs)
+    trigger = any(finding.trigger for finding in own) or not natural
+    return (Verdict.BACKDOOR if trigger else Verdict.CLEAN_LABEL), own
+
+
+def _judge_model(wrong: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:
+    """The model is wrong whoever asks: in one direction, or altogether? At once, or step by step?"""
+    everywhere = [finding for finding in wrong if finding.source is None and finding.labeler is None]
+    reasons = everywhere or list(wrong)
+    onset = min(finding.onset.low for finding in reasons)
+    classes = {finding.class_from for finding in reasons}
+    if len(classes) > 1 or None in classes or not versions:  # a regression model has no classes to flip
+        return Verdict.PERFORMANCE, reasons
+    slow = sum(seen >= onset for seen in versions.values()) >= SLOW_VERSIONS
+    return (Verdict.SLOW_POISONING if slow else Verdict.LABEL_FLIP), reasons
+
+
+def _judge_features(findings: Sequence[Finding]) -> tuple[Verdict, list[Finding]]:
+    """Nothing says (yet) that the model is wrong: is it a fault, a change of classes, or a change of inputs?"""
+    inputs = [finding for finding in findings if finding.watched == "features"]
+    faults = [finding for finding in inputs if finding.kind in (Kind.OUTSIDE, Kind.MISSING)]
+    everywhere = [finding for finding in findings if finding.source is None]
+    sources = {finding.source for finding in findings} - {None}
+    if faults and (any(f.source is None or f.observed >= FAULT_SHARE for f in faults) or len(sources) > 1):
+        return Verdict.DATA_FAULT, faults
+    if inputs and not everywhere and len(sources) == 1 and any(f.watched == "predicted" for f in findings):
+        return _judge_source(list(findings))
+    strongest = max(everywhere or findings, key=lambda finding: finding.shift)
+    same = [finding for finding in everywhere or findings if finding.watched == strongest.watched]
+    return (Verdict.COVARIATE_DRIFT if strongest.watched == "features" else Verdict.PRIOR_SHIFT), same
+
+
+def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
+    """By what it is; and where it changes much for everybody, one step more."""
+    if verdict in ATTACKS:
+        return Severity.CRITICAL
+    everybody = [reason for reason in reasons if reason.source is None and reason.labeler is None]
+    serious = any(each.kind is not Kind.BODY and each.observed - each.bound >= SERIOUS for each in everybody)
+    if verdict is Verdict.PRIOR_SHIFT:
+        return Severity.WARNING if serious else Severity.INFO
+    return Severity.CRITICAL if serious else Severity.WARNING
+
+
+def _attribute(
+    verdict: Verdict,
+    reasons: Sequence[Finding],
+    findings: Sequence[Finding],
+    versions: Mapping[str, float],
+    onset: Onset,
+) -> Attribution:
+    triggers = [name for finding in reasons for name in finding.trigger]
+    pairs = [finding for finding in (*reasons, *findings) if finding.class_to is not None]
+    version = None
+    if verdict in ATTACKS and verdict is not Verdict.LABEL_TAMPERING:
+        version = max(
+            (name for name, seen in versions.items() if seen <= onset.high), key=versions.__getitem__, default=None
+        )
+    blamed = () if verdict in WHOEVER_ASKS else reasons
+    return Attribution(
+        source=_only(reason.source for reason in blamed),
+        labeler=_only(reason.labeler for reason in blamed),
+        features=tuple(dict.fromkeys([*triggers, *(f.feature for f in reasons if f.feature is not None)]))[
+            :MAX_FEATURES
+        ],
+        class_from=pairs[0].class_from if pairs else None,
+        class_to=pairs[0].class_to if pairs else None,
+        version=version,
+    )
+
+
+def _only(names: Iterable[str | None]) -> str | None:
+    """The one that is named; where several are, it is nobody in particular."""
+    named = {name for name in names if name is not None}
+    return named.pop() if len(named) == 1 else None

@@ -1,0 +1,265 @@
+"""A watch: one model, from the learning of its baseline to judgements about its events."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+import msgspec
+
+from alerting.incident import Judgement
+from detectors.bets import Caution
+from monitor.detection.answers import Answers
+from monitor.detection.bank import Bank, Moment, Place
+from monitor.detection.baseline import Baseline
+from monitor.detection.companions import Companions
+from monitor.detection.findings import Finding, again, find
+from monitor.detection.lately import Lately
+from monitor.detection.learning import MIN_PREDICTIONS, build
+from monitor.detection.verdict import judge
+from monitor.intake.events import Features, Prediction
+from monitor.intake.join import Joined
+
+MAX_REFERENCE = 200_000
+"""Events that a reference learnt from the stream can have; then it ends, wherever it was to end."""
+MAX_VERSIONS = 64
+"""Versions remembered after the baseline; the oldest is forgotten first."""
+
+
+class Until(msgspec.Struct, frozen=True):
+    """Where the reference ends, if it is learnt from the stream: exactly one of the two is set."""
+
+    events: int | None = None
+    """After this many predictions and joined labels of the model."""
+    ts: float | None = None
+    """At the first event at or after this, epoch seconds."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Events of one model since the last update, in order; its features wait in the bank's columns."""
+
+    labels: list[tuple[int, Joined]] = field(default_factory=list)
+    """With their index among the model's events."""
+    newest: list[float] = field(default_factory=list)
+    """For each of all these events, the largest event time by then."""
+
+    def __len__(self) -> int:
+        return len(self.newest)
+
+
+class FirstSeen(msgspec.Struct, frozen=True, array_like=True):
+    """When a version was first seen."""
+
+    version: str
+    index: int
+    ts: float
+
+
+class Lesson(msgspec.Struct, array_like=True):
+    """Reference events taken in between two commits."""
+
+    predictions: list[Prediction]
+    labels: list[Joined]
+
+
+class WatchState(msgspec.Struct, array_like=True):
+    """A watch's memory, for the store; the bank's own is nested."""
+
+    events: int
+    invalid: int
+    versions: list[FirstSeen]
+    bank: bytes | None
+    episode: list[Finding]
+    newest: float = float("-inf")
+
+
+class Watch:
+    """Watches one model. Deterministic: its state depends on the model's events and their order only."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        budget: float,
+        baseline: Baseline | None,
+        until: Until,
+        caution: Caution,
+        companions: Companions,
+    ) -> None:
+        """Watch against `baseline`, or learn one from the stream first.
+
+        Args:
+            model: its name.
+            budget: events per false alarm.
+            baseline: what is normal; None to learn it.
+            until: where the reference ends if it is learnt.
+            caution: how far bounds stay away from estimates.
+            companions: detectors beside the engine.
+        """
+        self.model = model
+        self.events = 0
+        self.newest = float("-inf")
+        """Largest event time so far, epoch seconds: the model's clock, which never goes back."""
+        self.companions = companions
+        self.answers = Answers()
+        """What each version has answered, from the first event on."""
+        self.invalid = 0
+        """Feature values so far that were missing or of the wrong type."""
+        self.bank = None if baseline is None else Bank(baseline, budget, caution)
+        self._budget = budget
+        self._caution = caution
+        self._until = until
+        self._rows = self._worked = Rows()
+        self._versions: list[FirstSeen] = []
+        self._seen: set[str] = set()
+        """Names of these and of the baseline's; empty until it is needed."""
+        self._episode: dict[Place, Finding] = {}
+        """What has alarmed since the last quiet, as it was found last."""
+        self._predictions: list[Prediction] = []
+        self._labels: list[Joined] = []
+        self._lesson = Lesson([], [])
+        self._lately: Lately | None = None
+
+    @property
+    def alarming(self) -> bool:
+        """Whether any stream alarms now."""
+        return self.bank is not None and bool(self.bank.alarming())
+
+    @property
+    def learnt(self) -> int:
+        """Events taken so far for a baseline that is still being learnt; 0 once there is one."""
+        return len(self._predictions) + len(self._labels)
+
+    def version_at(self, index: int) -> str:
+        """The version that had appeared last when event `index` was read."""
+        seen = [seen.version for seen in self._versions if seen.index <= index]
+        if seen:
+            return seen[-1]
+        return self.bank.baseline.versions[-1] if self.bank is not None else ""
+
+    def take(self, event: Prediction | Features, ts: float) -> None:
+        """Take in a prediction, or features alone."""
+        index = self._next(ts)
+        if isinstance(event, Prediction):
+            self.answers.take(event.version, event.source, event.prediction, ts)
+        if self.bank is None:
+            if isinstance(event, Prediction):
+                self._predictions.append(event)
+                self._lesson.predictions.append(event)
+            return
+        if isinstance(event, Prediction) and event.version not in self._seen:
+            self._see(event.version, index, ts)
+        self.companions.take(event)
+        self.bank.columns.take(index, ts, event)
+        self._rows.newest.append(self.newest)
+
+    def take_label(self, joined: Joined) -> None:
+        """Take in a label that found its prediction."""
+        index = self._next(joined.labelled_at)
+        self.answers.take_label(joined.version, joined.source, joined.labeler, joined.prediction, joined.label)
+        if self.bank is None:
+            self._labels.append(joined)
+            self._lesson.labels.append(joined)
+            return
+        self.companions.take_label(joined)
+        self._rows.labels.append((index, joined))
+        self._rows.newest.append(self.newest)
+
+    def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
+        """Work through what was taken in; yield a judgement wherever a stream began to alarm, None where all is over.
+
+        Judged is everything that alarmed since the last quiet, also what has recovered: what is left of the evidence of
+        a problem that is going away would tell another story.
+        """
+        rows, self._rows = self._rows, Rows()
+        self._worked = rows
+        if self.bank is None or not rows:
+            return
+        features, labels = self.bank.columns.encode(), self.bank.columns.labels(rows.labels)
+        self.invalid += features.invalid
+        self.lately.take(features, labels)
+        for moment in self.bank.update(features, labels):
+            self.lately.point(moment.ts, self.bank.highest, now=True)
+            findings = find(self.bank)
+            if not findings:
+                self._episode = {}
+                yield moment, None
+            elif moment.alarm:
+                for finding in findings:
+                    self._episode[finding.place] = again(self._episode.get(finding.place), finding, self.bank.budget)
+                episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
+                versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
+                yield moment, judge(episode, versions)
+        self.lately.point(self.newest, self.bank.highest)
+
+    @property
+    def lately(self) -> Lately:
+        """What the model has been doing since the process began, for pictures."""
+        if self._lately is None:
+            known = self.bank is not None and not self.bank.baseline.regression
+            self._lately = Lately(len(self.bank.baseline.classes) if self.bank is not None and known else 0)
+        return self._lately
+
+    @property
+    def episode(self) -> list[Finding]:
+        """What has alarmed since the last quiet, the strongest evidence first."""
+        return sorted(self._episode.values(), key=lambda finding: (-finding.log_e, finding.place))
+
+    def newest_at(self, index: int) -> float:
+        """The model's clock at an event of the last `update`."""
+        return self._worked.newest[index - self.events]  # the last of them is event `events - 1`
+
+    def dump(self) -> bytes:
+        """The state, for the store."""
+        bank = None if self.bank is None else self.bank.dump()
+        return msgspec.msgpack.encode(
+            WatchState(self.events, self.invalid, self._versions, bank, list(self._episode.values()), self.newest)
+        )
+
+    def take_lesson(self) -> bytes | None:
+        """While learning: the reference events since the last call, for the store; None if there are none."""
+        lesson, self._lesson = self._lesson, Lesson([], [])
+        return msgspec.msgpack.encode(lesson) if lesson.predictions or lesson.labels else None
+
+    def restore(self, blob: bytes, learnt: Baseline | None, lessons: list[bytes]) -> bool:
+        """Take up a stored state; False if it was made against another baseline than the one configured now.
+
+        Args:
+            blob: what `dump` gave.
+            learnt: the baseline that was learnt from the stream, if one was.
+            lessons: what `take_lesson` gave, in order.
+        """
+        state = msgspec.msgpack.decode(blob, type=WatchState)
+        self.events = state.events  # in any case: ids of incidents are made from it, and must not come twice
+        if self.bank is None and learnt is not None:
+            self.bank = Bank(learnt, self._budget, self._caution)
+        if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
+            return False
+        self.invalid, self._versions, self.newest = state.invalid, state.versions, state.newest
+        self._episode = {finding.place: finding for finding in state.episode}
+        for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons if self.bank is None):
+            self._predictions += lesson.predictions
+            self._labels += lesson.labels
+        return True
+
+    def _next(self, ts: float) -> int:
+        """Count an event; end the learning if the reference ends before it."""
+        if self.bank is None and self._complete(ts):
+            self.bank = Bank(build(self.model, self._predictions, self._labels), self._budget, self._caution)
+            self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
+        self.newest = max(self.newest, ts)
+        self.events += 1
+        return self.events - 1
+
+    def _complete(self, ts: float) -> bool:
+        learnt = self.learnt
+        if len(self._predictions) < MIN_PREDICTIONS or learnt >= MAX_REFERENCE:
+            return learnt >= MAX_REFERENCE
+        return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)
+
+    def _see(self, version: str, index: int, ts: float) -> None:
+        if self.bank is None:
+            return
+        if version not in self.bank.baseline.versions and all(seen.version != version for seen in self._versions):
+            self._versions = [*self._versions[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)]
+        self._seen = {*self.bank.baseline.versions, *(seen.version for seen in self._versions)}

@@ -1,0 +1,1 @@
+"""What is asked over HTTP: the API, pages, probes and metrics."""

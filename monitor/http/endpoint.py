@@ -1,0 +1,177 @@
+"""One call of the API as a row of a table, and the one way in to all of them.
+
+The table is the truth: routing, roles, the check of parameters, the OpenAPI document and the tests all read it. Whoever
+asks is known first, then their role is checked, then the parameters; only then does anything look into the store.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from monitor.http.access import Access, Principal, Role
+from monitor.rollback.registry import RegistryError
+from monitor.store.store import StoreError
+
+PREFIX = "/api/v1"
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body."""
+
+
+class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For calls that take none."""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 spells it."""
+
+    title: str
+    status: int
+    detail: str = ""
+    type: str = "about:blank"
+
+
+class ProblemError(Exception):
+    """What went wrong, for whoever asked: a status and one sentence without secrets."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call that is allowed, and whose parameters are what they should be."""
+
+    principal: Principal
+    path: dict[str, str]
+    """What the path names, by the names in the endpoint."""
+    query: Any
+    """An instance of the endpoint's `query`."""
+    body: Any = None
+    """An instance of the endpoint's `body`; None where it has none."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A row of the table."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    """Below PREFIX; `{name}` is one name, and `{model:path}` one that may have slashes in it."""
+    role: Role
+    summary: str
+    answer: Any
+    """The type of the answer."""
+    handle: Callable[[Call], object]
+    query: type[msgspec.Struct] = NoParameters
+    body: type[msgspec.Struct] | None = None
+    errors: frozenset[HTTPStatus] = frozenset()
+    """What it may answer beyond what every call may."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method != "GET"
+
+
+def routes(endpoints: Sequence[Endpoint], access: Access) -> list[Route]:
+    """The table as Starlette wants it: one route for each path, so that it knows all methods of a path."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(PREFIX + endpoint.path, {})[endpoint.method] = endpoint
+    return [Route(path, _page(by_method, access), methods=list(by_method)) for path, by_method in paths.items()]
+
+
+def answer(value: object, status: int = 200) -> Response:
+    """A value as JSON that nobody keeps."""
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(msgspec.json.encode(value), status, media_type="application/json", headers=headers)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as JSON."""
+    response = answer(Problem(HTTPStatus(status).phrase, status, detail), status)
+    response.headers.update({"content-type": "application/problem+json"} | (headers or {}))
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def refused(_request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses (no such page, no such method), as a problem."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, error.detail, dict(error.headers or {}))
+
+
+def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:
+        endpoint = by_method["GET" if request.method == "HEAD" else request.method]
+        try:
+            who = _permitted(endpoint, access, request)
+            raw = await _read(request, endpoint) if endpoint.changes else b""
+        except ProblemError as error:
+            return problem(error.status, str(error))
+        # In a thread, so that a slow disk does not hold up the probes.
+        return await run_in_threadpool(_respond, endpoint, who, request, raw)
+
+    return page
+
+
+def _respond(endpoint: Endpoint, who: Principal, request: Request, raw: bytes) -> Response:
+    try:
+        call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw))
+        return answer(endpoint.handle(call))
+    except ProblemError as error:
+        return problem(error.status, str(error))
+    except StoreError as error:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    except RegistryError as error:  # what it said in detail is for the log and for whoever runs it
+        if error.passing:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model registry does not answer")
+        return problem(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
+
+
+def _permitted(endpoint: Endpoint, access: Access, request: Request) -> Principal:
+    who = access.principal(request.headers.getlist("authorization"))
+    if who is None:
+        raise ProblemError(HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
+    if not who.role.may(endpoint.role) or (endpoint.changes and access.is_open):
+        raise ProblemError(HTTPStatus.FORBIDDEN, f"this needs a token with the role {endpoint.role} or above")
+    return who
+
+
+async def _read(request: Request, endpoint: Endpoint) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if endpoint.body is not None and kind != "application/json":
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json")
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY:
+            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {MAX_BODY} bytes")
+    return bytes(raw)
+
+
+def _query(endpoint: Endpoint, request: Request) -> msgspec.Struct:
+    given = request.query_params.multi_items()
+    if len({name for name, _ in given}) < len(given):
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "a parameter is given twice")
+    try:
+        return msgspec.convert(dict(given), endpoint.query, strict=False)
+    except msgspec.ValidationError as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+
+def _body(endpoint: Endpoint, raw: bytes) -> msgspec.Struct | None:
+    if endpoint.body is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=endpoint.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"body: {error}") from error

@@ -1,0 +1,1 @@
+"""Records from Kafka or files, as events; what is no event is kept aside."""

@@ -1,0 +1,220 @@
+"""Join: predictions wait for their labels by event id, bounded in time and memory; what stays unmatched is counted."""
+
+from collections import Counter, OrderedDict
+from enum import StrEnum
+
+import msgspec
+
+from monitor.intake.events import ClassLabel, Label, Prediction
+
+
+class Joined(msgspec.Struct, frozen=True, gc=False):
+    """A label with the prediction that it belongs to."""
+
+    model: str
+    version: str
+    source: str | None
+    prediction: ClassLabel
+    predicted_at: float
+    label: ClassLabel
+    labeler: str | None
+    labelled_at: float
+
+
+class Waiting(msgspec.Struct, gc=False, array_like=True):
+    """What is kept of a prediction until its label comes, and until it could no longer come twice."""
+
+    model: str
+    version: str
+    source: str | None
+    prediction: ClassLabel
+    ts: float
+    labelled: bool = False
+
+
+class Unmatched(StrEnum):
+    """Why a label or a prediction did not take part in a join; each is counted."""
+
+    DUPLICATE_PREDICTION = "duplicate_prediction"
+    DUPLICATE_LABEL = "duplicate_label"
+    OTHER_MODEL = "other_model"
+    EARLY = "early"
+    """A label before its prediction; it waits and is no loss by itself."""
+    EARLY_EXPIRED = "early_expired"
+    UNLABELLED_EXPIRED = "unlabelled_expired"
+    EVICTED = "evicted"
+    """Dropped because `max_waiting` was reached."""
+
+
+class Step(msgspec.Struct, array_like=True, gc=False):
+    """What one event changed: a prediction or an early label is kept; or, if neither, a prediction was labelled."""
+
+    event_id: str
+    waiting: Waiting | None = None
+    early: Label | None = None
+
+
+class Segment(msgspec.Struct, array_like=True):
+    """What changed in the join between two commits: enough, in order, to build it again."""
+
+    steps: list[Step]
+    newest: float
+    """Largest event time seen by then; once it is past the limit, the segment is of no use."""
+
+
+class Join:
+    """Waits for labels. Depends on the order of events only: time is the largest event time seen, never the clock."""
+
+    def __init__(self, ttl: float, max_waiting: int, *, durable: bool = True) -> None:
+        """Keep predictions for `ttl` seconds of event time, and `max_waiting` of them at most.
+
+        Changes are remembered until `take_changes` is called; unless `durable` is False, where nobody calls it.
+        """
+        self.unmatched: Counter[Unmatched] = Counter()
+        self._ttl = ttl
+        self._max_waiting = max_waiting
+        self._durable = durable
+        self._now = float("-inf")
+        # In order of arrival. A plain dict that loses its first entries again and again searches longer each time.
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._early: OrderedDict[str, Label] = OrderedDict()
+        self._first = float("inf")
+        """At most the event time of the first in either: while that has not expired there is nothing to drop."""
+        self._steps: list[Step] = []
+        self._taken = self._now
+
+    def __len__(self) -> int:
+        """Predictions kept, labelled ones included."""
+        return len(self._waiting)
+
+    @property
+    def now(self) -> float:
+        """The largest event time seen, epoch seconds."""
+        return self._now
+
+    @property
+    def oldest(self) -> float:
+        """The oldest event time still waited for, epoch seconds."""
+        return self._now - self._ttl
+
+    def predict(self, event: Prediction, ts: float) -> tuple[bool, Joined | None]:
+        """Take a prediction at epoch seconds `ts`; return whether it is new, and its join if the label came first."""
+        event_id = event.event_id
+        if ts > self._now:
+            self._advance(ts)
+        if event_id in self._waiting:
+            self.unmatched[Unmatched.DUPLICATE_PREDICTION] += 1
+            return False, None
+        waiting = Waiting(event.model, event.version, event.source, event.prediction, ts)
+        label = self._early.get(event_id)
+        self._apply(Step(event_id, waiting))
+        joined = None if label is None else self._match(event_id, waiting, label)
+        if self._first < self._now - self._ttl:
+            self._trim(self.oldest)
+        return True, joined
+
+    def label(self, event: Label, ts: float) -> Joined | None:
+        """Take a label at epoch seconds `ts`; return the join, or None if it is early, foreign or a duplicate."""
+        if ts > self._now:
+            self._advance(ts)
+        waiting = self._waiting.get(event.event_id)
+        if waiting is not None:
+            return self._match(event.event_id, waiting, event)
+        if event.event_id in self._early:
+            self.unmatched[Unmatched.DUPLICATE_LABEL] += 1
+            return None
+        self.unmatched[Unmatched.EARLY] += 1
+        self._apply(Step(event.event_id, early=event))
+        if self._first < self._now - self._ttl:
+            self._trim(self.oldest)
+        return None
+
+    def take_changes(self) -> bytes | None:
+        """Return what changed since the last call, for the store; None if nothing did."""
+        if not self._steps and self._now == self._taken:
+            return None
+        segment, self._steps, self._taken = Segment(self._steps, self._now), [], self._now
+        return msgspec.msgpack.encode(segment)
+
+    def restore(self, blob: bytes) -> float:
+        """Apply a stored segment, the oldest first; return its newest event time."""
+        segment = msgspec.msgpack.decode(blob, type=Segment)
+        for step in segment.steps:
+            # What is older than the oldest segment is missing here, so an id may come again before it has expired.
+            if step.waiting is not None:
+                self._waiting.pop(step.event_id, None)
+            elif step.early is not None:
+                self._early.pop(step.event_id, None)
+            self._apply(step)
+        self._steps = []
+        self._now = self._taken = max(self._now, segment.newest)
+        self._trim(self.oldest)
+        return segment.newest
+
+    def _match(self, event_id: str, waiting: Waiting, label: Label) -> Joined | None:
+        if label.model is not None and label.model != waiting.model:
+            self.unmatched[Unmatched.OTHER_MODEL] += 1
+            return None
+        if waiting.labelled:
+            self.unmatched[Unmatched.DUPLICATE_LABEL] += 1
+            return None
+        self._apply(Step(event_id))
+        return Joined(
+            model=waiting.model,
+            version=waiting.version,
+            source=waiting.source,
+            prediction=waiting.prediction,
+            predicted_at=waiting.ts,
+            label=label.label,
+            labeler=label.labeler,
+            labelled_at=label.epoch,
+        )
+
+    def _apply(self, step: Step) -> None:
+        """Change what is kept, and remember it for the store; nothing else does, so a restored join is the same."""
+        event_id, waiting, early = step.event_id, step.waiting, step.early
+        if waiting is not None:
+            if self._early and self._early.pop(event_id, None) is not None:
+                self._first = float("-inf")  # it may have been the first
+            self._waiting[event_id] = waiting
+            count = len(self._waiting)
+            if count == 1:
+                self._first = min(self._first, waiting.ts)
+            if count > self._max_waiting:
+                self._trim(float("-inf"))
+        elif early is not None:
+            self._early[event_id] = early
+            self._first = min(self._first, early.epoch)
+            if len(self._early) > self._max_waiting:
+                self._trim(float("-inf"))
+        elif event_id in self._waiting:
+            self._waiting[event_id].labelled = True
+        if self._durable:
+            self._steps.append(step)
+
+    def _advance(self, ts: float) -> None:
+        self._now = ts
+        if self._first < ts - self._ttl:
+            self._trim(self.oldest)
+
+    def _trim(self, limit: float) -> None:
+        """Drop what is from before `limit` or too much, in order of arrival until one is neither."""
+        firsts = [float("inf")]
+        while self._waiting:
+            waiting = next(iter(self._waiting.values()))
+            if waiting.ts >= limit and len(self._waiting) <= self._max_waiting:
+                firsts.append(waiting.ts)
+                break
+            self._waiting.popitem(last=False)
+            if not waiting.labelled:
+                expired = waiting.ts < self.oldest
+                self.unmatched[Unmatched.UNLABELLED_EXPIRED if expired else Unmatched.EVICTED] += 1
+        while self._early:
+            early = next(iter(self._early.values()))
+            if early.epoch >= limit and len(self._early) <= self._max_waiting:
+                firsts.append(early.epoch)
+                break
+            self._early.popitem(last=False)
+            expired = early.epoch < self.oldest
+            self.unmatched[Unmatched.EARLY_EXPIRED if expired else Unmatched.EVICTED] += 1
+        self._first = min(firsts)

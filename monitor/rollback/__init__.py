@@ -1,0 +1,1 @@
+"""Whether, where and how an alias moves back; the registries."""

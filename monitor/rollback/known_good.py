@@ -1,0 +1,226 @@
+"""The life of a known-good mark: given after a soak, taken back when the version turns out to be part of a trouble.
+
+Marks normally come from a release process. Where `known_good.soak` is configured, Tocsin marks the version that serves
+once it has served long enough, to enough people, without an incident; it vouches for no more than that.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, Self
+
+import structlog
+from msgspec.structs import replace
+from pydantic import Field, FilePath, model_validator
+
+from alerting.incident import Incident, Severity, Status
+from alerting.section import Secret, Section
+from monitor.detection.answers import Answers
+from monitor.rollback.action import Action
+from monitor.rollback.mark import Mark
+from monitor.rollback.registry import ModelRegistry, ModelVersion, RegistryError
+
+_log = structlog.get_logger(__name__)
+
+Sign = Callable[[str, str, float, str | None], str]
+"""From model, version, time and digest to a signature."""
+
+
+class Soak(Section):
+    """What a version must have gone through before Tocsin marks it."""
+
+    seconds: float = Field(default=3 * 86400.0, gt=0)
+    """Of event time, from its first answer to its newest one."""
+    predictions: int = Field(default=1000, ge=1)
+    labels: int = Field(default=200, ge=1)
+
+
+class KnownGoodConfig(Section):
+    """The section `known_good`."""
+
+    soak: Soak | None = None
+    """Without it Tocsin gives no marks; your release process does."""
+    key: Secret | None = None
+    """The Ed25519 private key (PEM) that Tocsin signs its own marks with."""
+    public_key: FilePath | None = None
+    """With it, only marks count that are signed by its owner (PEM); that may be Tocsin or your release process."""
+
+    @model_validator(mode="after")
+    def _marks_that_count(self) -> Self:
+        if self.soak is not None and self.public_key is not None and self.key is None:
+            raise ValueError("with `public_key`, marks after a `soak` need a `key` to be signed with")
+        return self
+
+
+class Marks(Protocol):
+    """Where marks are remembered; see `monitor.store.mark_table`."""
+
+    def of(self, model: str) -> dict[str, Mark]:
+        """The marks of one model's versions."""
+
+    def put(self, mark: Mark) -> None:
+        """Remember a mark."""
+
+
+def unsoaked(version: ModelVersion, answers: Answers, incidents: Iterable[Incident], soak: Soak) -> Iterator[str]:
+    """What a version still lacks for a mark, one clause each.
+
+    Args:
+        version: As the registry has it.
+        answers: What the versions of its model have answered.
+        incidents: All of its model, over or not.
+        soak: What it has to go through.
+    """
+    answered = answers.of(version.version)
+    if answered is None:
+        yield "it has not answered anything"
+        return
+    if answered.last - answered.first < soak.seconds:
+        yield f"it has served for less than {soak.seconds:g} seconds"
+    if answered.predictions < soak.predictions:
+        yield f"it has given fewer than {soak.predictions} answers"
+    if answered.labels < soak.labels:
+        yield f"fewer than {soak.labels} of its answers have labels"
+    if version.revoked or not version.ready:
+        yield "it is revoked, or not ready"
+    for incident in incidents:
+        lasts = incident.status is not Status.RESOLVED or (incident.resolved_at or 0.0) >= answered.first
+        if lasts and incident.severity is not Severity.INFO:
+            yield f"there was an incident while it served ({incident.id})"
+            return
+
+
+def tainted(version: ModelVersion, action: Action) -> bool:
+    """Whether a rollback that was done speaks against a version: it was the bad one, or marked after the onset."""
+    if version.version == action.to_version:
+        return False
+    marked_since = version.known_good_at is not None and version.known_good_at >= action.onset_low
+    return version.version == action.from_version or marked_since
+
+
+class Marker:
+    """Gives marks and takes them back. Call `run_once` from one thread only.
+
+    Args:
+        registry: Where marks are read by everybody.
+        marks: Where they are remembered, whatever happens to the registry.
+        known: From a model to what its versions have answered, and to its incidents.
+        acted: The rollbacks that were done.
+        soak: None to give none.
+        sign: How marks are signed; None not to.
+        clock: Epoch seconds of the wall clock.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        marks: Marks,
+        known: Callable[[str], tuple[Answers, list[Incident]]],
+        acted: Callable[[], Iterable[Action]],
+        *,
+        soak: Soak | None,
+        sign: Sign | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._marks = marks
+        self._known = known
+        self._acted = acted
+        self._soak = soak
+        self._sign = sign
+        self._clock = clock
+
+    def run_once(self, models: Iterable[str]) -> None:
+        """Look at every model; one whose registry does not answer is looked at the next time."""
+        done = list(self._acted())
+        for model in sorted({*models, *(action.model for action in done)}):
+            try:
+                for action in done:
+                    if action.model == model:
+                        self._withdraw(action)
+                if self._soak is not None:
+                    self._give(model, self._soak)
+            except RegistryError as error:
+                _log.warning("marks_wait", model=model, why=str(error))
+
+    def _withdraw(self, action: Action) -> None:
+        """Take back what was found to be bad, once; a mark that somebody gives after the rollback stays."""
+        marks, moved_at = self._marks.of(action.model), action.moved_at or action.updated_at
+        bad = marks.get(action.from_version)
+        if bad is not None and bad.at >= moved_at:
+            return  # done before
+        for version in self._registry.versions(action.model):
+            known = marks.get(version.version)
+            judged = known is not None and known.at >= moved_at
+            if judged or not tainted(version, action):
+                continue
+            why = f"incident {action.incident}"
+            self._marks.put(Mark(action.model, version.version, self._clock(), why=why, withdrawn=True))
+            if version.known_good_at is not None:
+                self._registry.mark(action.model, version.version, known_good_at=None)
+            _log.warning("known_good_withdrawn", model=action.model, version=version.version, why=why)
+
+    def _give(self, model: str, soak: Soak) -> None:
+        """Mark the version that serves, if it has gone through everything and was never marked or convicted."""
+        version = self._registry.current(model)
+        if version.known_good_at is not None or version.version in self._marks.of(model):
+            return
+        answers, incidents = self._known(model)
+        if any(unsoaked(version, answers, incidents, soak)):
+            return
+        found = self._registry.artefact_digest(model, version.version)
+        if version.digest is not None and found is not None and found != version.digest:
+            _log.error("known_good_refused", model=model, version=version.version, why="its artefact was changed")
+            return
+        now = self._clock()
+        signature = None if self._sign is None else self._sign(model, version.version, now, version.digest)
+        why = f"{soak.seconds:g} seconds, {soak.predictions} answers and {soak.labels} labels without an incident"
+        mark = Mark(model, version.version, now, found or version.digest, why, signature=signature)
+        self._registry.mark(model, version.version, known_good_at=now, signature=signature)
+        self._marks.put(mark)
+        _log.info("known_good", model=model, version=version.version, why=why)
+
+
+class TrustedRegistry:
+    """A registry whose marks count only if they are remembered, signed and unchanged as the configuration wants.
+
+    Implements `monitor.rollback.registry.ModelRegistry`.
+
+    Args:
+        inner: The registry itself.
+        marks: The marks of a model as the store remembers them.
+        is_signed: Whether a version's mark has a good signature; None if none is asked for.
+    """
+
+    def __init__(
+        self,
+        inner: ModelRegistry,
+        marks: Callable[[str], Mapping[str, Mark]],
+        is_signed: Callable[[ModelVersion], bool] | None,
+    ) -> None:
+        self._inner = inner
+        self._marks = marks
+        self._is_signed = is_signed
+        self.move = inner.move
+        self.mark = inner.mark
+        self.artefact_digest = inner.artefact_digest
+        self.close = inner.close
+
+    def current(self, model: str) -> ModelVersion:
+        """The version that the serving alias points to."""
+        return self._judged(self._inner.current(model), self._marks(model))
+
+    def versions(self, model: str) -> tuple[ModelVersion, ...]:
+        """All versions, newest first."""
+        marks = self._marks(model)
+        return tuple(self._judged(version, marks) for version in self._inner.versions(model))
+
+    def _judged(self, version: ModelVersion, marks: Mapping[str, Mark]) -> ModelVersion:
+        """The version, with the reason why its mark does not count, if there is one."""
+        mark = marks.get(version.version)
+        why = None
+        if mark is not None and mark.withdrawn:
+            why = f"its mark was withdrawn ({mark.why})"
+        elif mark is not None and mark.digest is not None and version.digest not in {None, mark.digest}:
+            why = "its recorded digest has changed since it was marked"
+        elif self._is_signed is not None and version.known_good_at is not None and not self._is_signed(version):
+            why = "its mark has no good signature"
+        return version if why is None else replace(version, distrusted=why)

@@ -1,0 +1,1 @@
+"""The daemon and `tocsin replay`, composed from all the rest."""

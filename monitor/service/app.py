@@ -1,0 +1,287 @@
+"""The composition root: from the configuration to a running daemon, and back down."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import CollectorRegistry
+
+from alerting import borrowed
+from alerting.alertmanager import AlertmanagerConfig
+from alerting.config import build as build_receivers
+from alerting.config import messages, supplies
+from alerting.delivery import Delivery
+from alerting.heartbeat import beat
+from alerting.incident import Incident
+from alerting.policy import Attempt, Policy
+from monitor.detection.baseline import Baseline, BaselineError
+from monitor.detection.baseline import load as load_baseline
+from monitor.detection.companions import Companions
+from monitor.detection.drill import Drills
+from monitor.http.access import Access
+from monitor.http.api import Sources, table
+from monitor.http.api_changes import Changes
+from monitor.http.pages import pages
+from monitor.http.server import Heartbeat, Probe, Server, ServerError, wrong
+from monitor.intake.quarantine import QuarantineError
+from monitor.intake.source import EventSource, SourceError
+from monitor.rollback.action import Action
+from monitor.rollback.policy import consider
+from monitor.rollback.registry import ModelRegistry, RegistryError
+from monitor.service.config import ANY_MODEL, Config, ConfigError, Problem, secrets
+from monitor.service.config import load as load_config
+from monitor.service.guard import executor, marker, open_registry, signer, verifier
+from monitor.service.jobs import Job, schedule
+from monitor.service.loop import Reactions
+from monitor.service.reader import Reader, open_source
+from monitor.service.supervisor import Supervisor
+from monitor.store.audit import read_key
+from monitor.store.store import Store, StoreError
+from monitor.telemetry import logs
+from monitor.telemetry.metrics import Metrics
+
+STALLED = 60.0
+"""Seconds without a turn of the loop after which the process says that it should be restarted."""
+DRAIN = 5.0
+"""Seconds that a stop gives to messages on their way."""
+STALL_CHECK = 10.0
+"""Seconds between two looks for partitions that stand still."""
+KEEP_DELIVERED = 7 * 86400.0
+"""Seconds that delivered messages stay in the store."""
+
+_log = structlog.get_logger("tocsin")
+
+
+def prepare(path: Path) -> tuple[Config, dict[str, Baseline]]:
+    """Read the configuration and everything that it names; `check` and `run` agree because both call this.
+
+    Raises:
+        ConfigError: with every problem that could be found.
+    """
+    config = load_config(path, os.environ)
+    problems, baselines = [], {}
+    for model, settings in config.models.items():
+        if settings.baseline is None:
+            continue
+        try:
+            baselines[model] = load_baseline(settings.baseline)
+        except BaselineError as error:
+            problems.append(Problem(f"{path}: models.{model}.baseline", str(error)))
+            continue
+        if baselines[model].model != model:
+            other = f"{settings.baseline} is a baseline of model {baselines[model].model}"
+            problems.append(Problem(f"{path}: models.{model}.baseline", other))
+    try:
+        Companions(config.detection.companions)
+    except ValueError as error:
+        problems.append(Problem(f"{path}: detection.companions", str(error)))
+    for reads_key in (signer, verifier):
+        try:
+            reads_key(config.known_good)
+        except ConfigError as error:
+            problems += [Problem(f"{path}: {found.place}", found.message) for found in error.problems]
+    if problems:
+        raise ConfigError(tuple(problems))
+    return config, baselines
+
+
+@contextmanager
+def stored(path: Path) -> Iterator[tuple[Config, Store]]:
+    """The configuration at `path` and the store that it names, for commands beside the daemon.
+
+    Raises:
+        ConfigError: the configuration, or the store, cannot be used.
+    """
+    config = load_config(path, os.environ)
+    if config.store.url is None and not config.store.path.exists():
+        raise ConfigError((Problem(f"{path}: store.path", f"there is no store at {config.store.path} yet"),))
+    try:
+        with closing(Store(config.store.location)) as store:
+            yield config, store
+    except StoreError as error:
+        raise ConfigError((Problem(f"{path}: store", str(error)),)) from error
+
+
+def run(path: Path) -> int:
+    """Run the daemon with the configuration file at `path`; return the exit code. Raises ConfigError."""
+    config, baselines = prepare(path)
+    logs.configure(config.log.level, config.log.format, secrets(config))
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    try:
+        serve(config, baselines, partial(open_source, config.kafka), stop)
+    except (SourceError, StoreError, ServerError, QuarantineError, RegistryError) as error:
+        _log.error("stopped", why=str(error))
+        return 1
+    return 0
+
+
+def serve(
+    config: Config, baselines: dict[str, Baseline], source: Callable[[], EventSource], stop: threading.Event
+) -> None:
+    """Compose everything, run until `stop` is set or the source ends, and take everything down again.
+
+    Raises SourceError, StoreError, ServerError, QuarantineError or RegistryError if it cannot go on.
+    """
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    with ExitStack() as stack:
+        store = Store(config.store.location)
+        stack.callback(store.close)
+        store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
+        delivery = _delivery(config, store, metrics)
+        told = partial(messages, config.alerting, heard=store.outbox.heard)
+        reactions = Reactions(told, _rollback_policy(config), delivery.wake)
+        reader = Reader(config, baselines, source, store, metrics, reactions)
+        supervisor = Supervisor(reader.open, count=lambda why: metrics.running.restarts.at(why).inc())
+        turned = Heartbeat("the loop", STALLED, time.monotonic)
+        jobs = [
+            Job("commit", config.store.commit_every, reader.due.commit.set),
+            Job("silence", min(config.detection.silence_after / 10, 30.0), reader.due.silence.set),
+            Job("stall", STALL_CHECK, reader.due.stall.set),
+            Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
+            Job("drill", 10.0, Drills(supervisor.watches, lambda m, n: metrics.detection.drill.at(m).set(n)).run_once),
+            Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
+        ]
+        if config.audit.signing_key is not None:
+            key = read_key(config.audit.signing_key.reveal())
+            jobs.append(Job("audit", 60.0, lambda: _sign(store, key)))
+        jobs += [
+            Job(f"silences of {receiver.name}", 30.0, partial(_borrow, receiver, config, store))
+            for receiver in config.alerting.receivers
+            if isinstance(receiver, AlertmanagerConfig) and receiver.respect_silences
+        ]
+        models = _open_registry(config)
+        if models is not None:
+            stack.callback(models.close)
+            acting = executor(config, models, store, lambda action: _count_action(action, metrics))
+            jobs.append(Job("rollback", 1.0, acting.run_once))
+            marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
+            jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
+        access = Access(config.server.access)
+        changes = Changes(store, store.desk, store.approvals, config.rollback, lambda: uuid4().hex, time.time)
+        asked = Sources(store, store.actions, store.audit, supervisor.watches, models)
+        health: dict[str, Probe] = {
+            "loop": turned,
+            "delivery": lambda: None if delivery.alive else "the delivery thread has ended",
+        }
+        if (heartbeat := config.alerting.heartbeat) is not None:
+            given = supplies(config.alerting)
+            jobs.append(
+                Job(
+                    "heartbeat",
+                    heartbeat.every,
+                    lambda: beat(heartbeat, given, config.alerting.timeout, wrong(health).values()),
+                )
+            )
+        server = Server(
+            config.server.host,
+            config.server.port,
+            registry=registry,
+            endpoints=table(asked, changes, is_open=access.is_open),
+            access=access,
+            health=health,
+            readiness={"reading": supervisor.unready},
+            pages=pages(store, access),
+            tls=None if (tls := config.server.tls) is None else (tls.cert_file, tls.key_file),
+        )
+        delivery.start()
+        stack.callback(delivery.stop, DRAIN)
+        server.start()
+        stack.callback(server.stop)
+        scheduler = schedule(jobs, partial(_count_job, metrics))
+        scheduler.start()
+        stack.callback(scheduler.shutdown)
+        _log.info("started", port=server.port, models=sorted(config.models), topics=list(config.kafka.topics))
+        supervisor.run(stop, turned.beat)
+        _log.info("stopping")
+
+
+def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
+    def observe(attempt: Attempt) -> None:
+        metrics.reacting.notifications.at(attempt.receiver, attempt.outcome).inc()
+        metrics.reacting.delivery.at(attempt.receiver).observe(attempt.seconds)
+
+    policy = Policy(timeout=config.alerting.timeout)
+    return Delivery(store.outbox, build_receivers(config.alerting), policy=policy, observe=observe)
+
+
+def _rollback_policy(config: Config) -> Callable[[Incident, float], Action | None]:
+    if config.registry is None:
+        return lambda _incident, _now: None
+    return consider
+
+
+def _borrow(receiver: AlertmanagerConfig, config: Config, store: Store) -> None:
+    """Take over the silences of an Alertmanager; where it does not answer, those that are known stay until they end."""
+    there, now = borrowed.ask(receiver, supplies(config.alerting)), time.time()
+    if there is not None:
+        for silence in borrowed.changes(store.desk.silences(now), there, origin=receiver.name, now=now):
+            store.desk.save(silence)
+
+
+def _open_registry(config: Config) -> ModelRegistry | None:
+    """Open the registry and ask it something; one that does not answer is better known now than in an emergency."""
+    if config.registry is None:
+        return None
+    registry = open_registry(config.registry)
+    for model in sorted(config.models.keys() - {ANY_MODEL}):
+        try:
+            registry.current(model)
+        except RegistryError as error:
+            if error.passing:
+                registry.close()
+                raise
+            _log.warning("no rollback possible", model=model, why=str(error))
+    return registry
+
+
+def _count_action(action: Action, metrics: Metrics) -> None:
+    metrics.reacting.rollbacks.at(action.model, action.state).inc()
+
+
+def _count_reactions(store: Store, metrics: Metrics) -> None:
+    """Show what the store knows of messages and rollbacks, whichever process wrote it."""
+    reacting, actions = metrics.reacting, store.actions.all()
+    reacting.outbox.set_all({place: float(count) for place, count in store.outbox.counts().items()})
+    reacting.oldest_message.set_all({(receiver,): ts for receiver, ts in store.outbox.oldest_pending().items()})
+    reacting.actions.set_all(Counter((action.model, action.state.value) for action in actions))
+    last: dict[tuple[str, ...], float] = {}
+    for action in actions:
+        if action.moved_at is not None:
+            last[action.model,] = max(action.moved_at, last.get((action.model,), 0.0))
+    reacting.last_rollback.set_all(last)
+
+
+def _count_job(metrics: Metrics, name: str, well: bool) -> None:
+    if well:
+        metrics.running.job_done.at(name).set_to_current_time()
+    else:
+        metrics.running.job_failed.at(name).inc()
+
+
+def _sign(store: Store, key: Ed25519PrivateKey) -> None:
+    """Sign the end of the audit log, and log it: a log that is kept elsewhere shows if the end is cut off later."""
+    head = store.audit.sign(key, time.time())
+    if head is not None:
+        _log.info("audit head", head=str(head))
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    """The first SIGTERM or SIGINT lets the turn end and commits; a second one ends the process at once."""
+
+    def ask(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)

@@ -1,0 +1,95 @@
+"""The audit log in the store. Nothing here changes or removes an entry."""
+
+from collections.abc import Iterator, Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from sqlalchemy import Connection, Executable, insert, select, update
+
+from monitor.store.audit import Act, Broken, Entry, Head, SignedHead, chained, first_broken, sign, unsigned
+from monitor.store.database import Database
+from monitor.store.tables import AUDIT, AUDIT_END, AUDIT_HEADS
+
+_PAGE = 1000
+
+
+class AuditTable:
+    """Safe to share between threads and processes; every method may raise StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, *acts: Act) -> None:
+        """Write acts that belong to no other transaction."""
+        with self._database.writing() as connection:
+            append(self._database, connection, acts)
+
+    def entries(self, *, before: int | None = None, limit: int) -> list[Entry]:
+        """The newest entries first; `before` this number."""
+        query = select(AUDIT).order_by(AUDIT.c.number.desc()).limit(limit)
+        return self._entries(query if before is None else query.where(AUDIT.c.number < before))
+
+    def head(self) -> Head:
+        """The end of the chain, as it was written down with the last entry."""
+        rows = self._database.read(select(AUDIT_END.c.number, AUDIT_END.c.digest))
+        return Head(rows[0].number, rows[0].digest) if rows else Head()
+
+    def sign(self, key: Ed25519PrivateKey, now: float) -> Head | None:
+        """Sign the head, if anything was written since it was signed last; return it then."""
+        head, signed = self.head(), self.heads()
+        if head.number == 0 or (signed and signed[-1].head == head):
+            return None
+        row = {"number": head.number, "digest": head.digest, "signed_at": now, "signature": sign(head, key).signature}
+        with self._database.writing() as connection:  # two replicas may sign the same head
+            self._database.put(connection, AUDIT_HEADS, [row], replace=False)
+        return head
+
+    def heads(self) -> list[SignedHead]:
+        """All signed heads, the oldest first."""
+        rows = self._database.read(select(AUDIT_HEADS).order_by(AUDIT_HEADS.c.number))
+        return [SignedHead(Head(row.number, row.digest), bytes(row.signature)) for row in rows]
+
+    def verify(self, key: Ed25519PublicKey | None, seen: Sequence[Head] = ()) -> Broken | Head:
+        """Look through everything.
+
+        Args:
+            key: what heads must be signed with; None to take them unsigned.
+            seen: heads that were noted down elsewhere.
+
+        Returns:
+            The first break, or the head of the intact chain.
+        """
+        signed = self.heads()
+        forged = None if key is None else unsigned(signed, key)
+        if forged is not None:
+            return Broken(forged.head.number, "its head is not signed with this key")
+        found = first_broken(self._all(), [*(each.head for each in signed), *seen, self.head()])
+        end = self.head()
+        if isinstance(found, Head) and found.number > end.number:  # somebody has added what nobody wrote
+            return Broken(end.number + 1, "it comes after the end of the log")
+        return found
+
+    def _all(self) -> Iterator[Entry]:
+        last = 0
+        while page := self._entries(select(AUDIT).where(AUDIT.c.number > last).order_by(AUDIT.c.number).limit(_PAGE)):
+            yield from page
+            last = page[-1].number
+
+    def _entries(self, query: Executable) -> list[Entry]:
+        rows = self._database.read(query)
+        # SQLite keeps what it is given, of whatever type: whoever tampers may have left something else than text.
+        return [Entry(row.number, str(row.previous), str(row.document), str(row.digest)) for row in rows]
+
+
+def append(database: Database, connection: Connection, acts: Sequence[Act]) -> None:
+    """Write acts in the transaction that does what they say. Do it last: it waits for whoever else is writing some."""
+    if not acts:
+        return
+    start = Head()
+    database.put(connection, AUDIT_END, [{"id": 1, "number": start.number, "digest": start.digest}], replace=False)
+    # An update, because that locks the row: numbers are given to one transaction at a time.
+    connection.execute(update(AUDIT_END).values(number=AUDIT_END.c.number + len(acts)))
+    end = connection.execute(select(AUDIT_END.c.number, AUDIT_END.c.digest)).one()
+    entries = list(chained(acts, Head(end.number - len(acts), end.digest)))
+    rows = [{"number": e.number, "previous": e.previous, "document": e.document, "digest": e.digest} for e in entries]
+    connection.execute(insert(AUDIT), rows)
+    connection.execute(update(AUDIT_END).values(digest=entries[-1].digest))
