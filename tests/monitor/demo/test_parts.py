@@ -104,8 +104,9 @@ def test_the_parts_end_when_the_demo_itself_is_killed(tmp_path: Path, number: si
         import signal, time
         from pathlib import Path
         from monitor.demo.parts import Parts
-        # Where the tests themselves run in the background, it is ignored, and that is inherited.
+        # Where the tests themselves run in the background, these are ignored, and that is inherited.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with Parts(Path({str(tmp_path)!r}), grace=0.5) as parts:
             first = parts.start("first", {SLEEPER!r})
             second = parts.start("second", {SLEEPER!r})
