@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.look import BLUE, CALM, GREEN, MODEL, ORANGE, Levels, Query, Row, assemble, figure, lines, listing
+from grafana.look import ALL, BLUE, CALM, GREEN, MODEL, ORANGE, Levels, Query, Row, assemble, figure, lines, listing
 
 
 def board() -> Dashboard:
@@ -78,6 +78,15 @@ def _what_they_stood_on() -> Row:
                 "Incidents, by verdict",
                 "Incidents that are firing. A rollback is asked for only where the model itself is poisoned.",
                 Query(f"sum by (verdict) (tocsin_incidents_open{{{MODEL}}})", "{{verdict}}"),
+                stack=True,
+            ),
+            lines(
+                "Refused requests",
+                "Requests for the API and its pages without a token (401), without the role (403), or too often (429).",
+                Query(
+                    f"sum by (status) (increase(tocsin_requests_refused_total{{{ALL}}}[$__rate_interval]))",
+                    "{{status}}",
+                ),
                 stack=True,
             ),
             listing(

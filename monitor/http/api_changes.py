@@ -11,6 +11,7 @@ from alerting.incident import Incident, Status
 from alerting.mutes import Label, Silence, silence
 from monitor.http.access import Principal, Role
 from monitor.http.endpoint import Call, Endpoint, ProblemError
+from monitor.http.once import Replies, once
 from monitor.http.views import NewSilence, Silences, SilenceView
 from monitor.rollback.action import Action
 from monitor.rollback.config import RollbackConfig
@@ -56,6 +57,7 @@ class Changes(msgspec.Struct, frozen=True):
     desk: Desk
     approvals: Approvals
     rollback: RollbackConfig
+    replies: Replies
     new_id: Callable[[], str]
     clock: Callable[[], float]
     """Epoch seconds."""
@@ -63,22 +65,21 @@ class Changes(msgspec.Struct, frozen=True):
 
 def changing(changes: Changes) -> list[Endpoint]:
     """The rows of the table that change something."""
-    do, conflict = _Doing(changes), frozenset({CONFLICT})
-    of_incident, of_action = "/incidents/{incident}", "/actions/{incident}"
-    acknowledge, resolve = do.decision(Verb.ACKNOWLEDGE), do.decision(Verb.RESOLVE)
-    care = Role.OPERATOR
+    do = _Doing(changes)
+
+    def change(path: str, role: Role, summary: str, answer: type, handle: Callable[[Call], object]) -> Endpoint:
+        return Endpoint("POST", path, role, summary, answer, once(path, handle, changes.replies, changes.clock))
+
+    of_incident, of_action, care, say = "/incidents/{incident}", "/actions/{incident}", Role.OPERATOR, Role.APPROVER
+    silence = change("/silences", care, "Hold back messages for a while.", SilenceView, do.silence)
     return [
-        Endpoint("POST", f"{of_incident}/acknowledge", care, "Look after it.", Decision, acknowledge, errors=conflict),
-        Endpoint("POST", f"{of_incident}/resolve", care, "Close it by hand.", Decision, resolve, errors=conflict),
+        change(f"{of_incident}/acknowledge", care, "Look after it.", Decision, do.decision(Verb.ACKNOWLEDGE)),
+        change(f"{of_incident}/resolve", care, "Close it by hand.", Decision, do.decision(Verb.RESOLVE)),
         Endpoint("GET", "/silences", Role.VIEWER, "Silences in force.", Silences, do.silences),
-        Endpoint(
-            "POST", "/silences", care, "Hold back messages for a while.", SilenceView, do.silence, body=NewSilence
-        ),
-        Endpoint("POST", "/silences/{silence}/expire", care, "End it before its time.", SilenceView, do.expire),
-        Endpoint("POST", f"{of_action}/approve", Role.APPROVER, "Say yes to it.", Action, do.approve, errors=conflict),
-        Endpoint(
-            "POST", f"{of_action}/deny", Role.APPROVER, "Say no to it, for good.", Action, do.deny, errors=conflict
-        ),
+        msgspec.structs.replace(silence, body=NewSilence),
+        change("/silences/{silence}/expire", care, "End it before its time.", SilenceView, do.expire),
+        change(f"{of_action}/approve", say, "Say yes to it.", Action, do.approve),
+        change(f"{of_action}/deny", say, "Say no to it, for good.", Action, do.deny),
     ]
 
 

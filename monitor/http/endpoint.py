@@ -4,6 +4,7 @@ The table is the truth: routing, roles, the check of parameters, the OpenAPI doc
 asks is known first, then their role is checked, then the parameters; only then does anything look into the store.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
@@ -15,13 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.http.access import Access, Principal, Role
+from monitor.http.access import Access, Principal, RefusedError, Role
 from monitor.rollback.registry import RegistryError
 from monitor.store.store import StoreError
 
 PREFIX = "/api/v1"
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
+KEY_HEADER, KEY = "idempotency-key", r"[!-~]{1,255}"
 
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +57,8 @@ class Call(msgspec.Struct, frozen=True):
     """An instance of the endpoint's `query`."""
     body: Any = None
     """An instance of the endpoint's `body`; None where it has none."""
+    key: str | None = None
+    """What whoever asks calls this call, so that they can safely repeat it; see `monitor/http/once.py`."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -70,8 +74,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     handle: Callable[[Call], object]
     query: type[msgspec.Struct] = NoParameters
     body: type[msgspec.Struct] | None = None
-    errors: frozenset[HTTPStatus] = frozenset()
-    """What it may answer beyond what every call may."""
 
     @property
     def changes(self) -> bool:
@@ -97,9 +99,12 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     """An error as JSON."""
     response = answer(Problem(HTTPStatus(status).phrase, status, detail), status)
     response.headers.update({"content-type": "application/problem+json"} | (headers or {}))
-    if status == HTTPStatus.UNAUTHORIZED:
-        response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def address(request: Request) -> str:
+    """Where a request comes from, as far as the connection tells."""
+    return request.client.host if request.client else ""
 
 
 def refused(_request: Request, error: Exception) -> Response:
@@ -112,9 +117,12 @@ def refused(_request: Request, error: Exception) -> Response:
 def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Request], Awaitable[Response]]:
     async def page(request: Request) -> Response:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]
+        authorization = request.headers.getlist("authorization")
         try:
-            who = _permitted(endpoint, access, request)
+            who = access.enter(authorization, address(request), endpoint.role, changes=endpoint.changes)
             raw = await _read(request, endpoint) if endpoint.changes else b""
+        except RefusedError as error:
+            return problem(error.status, str(error), error.headers)
         except ProblemError as error:
             return problem(error.status, str(error))
         # In a thread, so that a slow disk does not hold up the probes.
@@ -125,7 +133,8 @@ def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Reques
 
 def _respond(endpoint: Endpoint, who: Principal, request: Request, raw: bytes) -> Response:
     try:
-        call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw))
+        key = _key(request) if endpoint.changes else None
+        call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw), key)
         return answer(endpoint.handle(call))
     except ProblemError as error:
         return problem(error.status, str(error))
@@ -135,15 +144,6 @@ def _respond(endpoint: Endpoint, who: Principal, request: Request, raw: bytes) -
         if error.passing:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model registry does not answer")
         return problem(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
-
-
-def _permitted(endpoint: Endpoint, access: Access, request: Request) -> Principal:
-    who = access.principal(request.headers.getlist("authorization"))
-    if who is None:
-        raise ProblemError(HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
-    if not who.role.may(endpoint.role) or (endpoint.changes and access.is_open):
-        raise ProblemError(HTTPStatus.FORBIDDEN, f"this needs a token with the role {endpoint.role} or above")
-    return who
 
 
 async def _read(request: Request, endpoint: Endpoint) -> bytes:
@@ -166,6 +166,13 @@ def _query(endpoint: Endpoint, request: Request) -> msgspec.Struct:
         return msgspec.convert(dict(given), endpoint.query, strict=False)
     except msgspec.ValidationError as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+
+def _key(request: Request) -> str | None:
+    given = request.headers.getlist(KEY_HEADER)
+    if len(given) > 1 or not all(re.fullmatch(KEY, key) for key in given):
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"{KEY_HEADER} has to be one word of at most 255 ASCII characters")
+    return given[0] if given else None
 
 
 def _body(endpoint: Endpoint, raw: bytes) -> msgspec.Struct | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.http.endpoint import PREFIX, Endpoint, Problem
+from monitor.http.endpoint import KEY, PREFIX, Endpoint, Problem
 
 Json = dict[str, Any]
 
@@ -17,9 +17,18 @@ _COMMON = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-_OF_CHANGES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+_OF_CHANGES = (HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": f"^{KEY}$"},
+    "description": "A word of your own for this one change. Asked again with it, within a day, you get the same answer,"
+    " and nothing is done twice.",
+}
 _PLACE = re.compile(r"\{(\w+)(?::path)?\}")
 
 
@@ -63,12 +72,16 @@ def _operation(endpoint: Endpoint, refs: dict[int, Json], components: Json) -> J
         "summary": endpoint.summary,
         "operationId": "_".join([endpoint.method.lower(), *words]),
         "description": f"Needs the role {endpoint.role} or above.",
-        "parameters": [*_in_path(endpoint), *_in_query(components[endpoint.query.__name__])],
+        "parameters": [
+            *_in_path(endpoint),
+            *_in_query(components[endpoint.query.__name__]),
+            *([_KEY] if endpoint.changes else ()),
+        ],
         "responses": {
             "200": {"description": "Done.", "content": {"application/json": {"schema": refs[id(endpoint.answer)]}}},
         },
     }
-    for status in sorted({*_COMMON, *endpoint.errors, *(_OF_CHANGES if endpoint.changes else ())}):
+    for status in sorted({*_COMMON, *(_OF_CHANGES if endpoint.changes else ())}):
         content = {"application/problem+json": {"schema": refs[id(Problem)]}}
         found["responses"][str(status.value)] = {"description": status.phrase, "content": content}
     if endpoint.body is not None:

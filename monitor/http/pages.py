@@ -8,7 +8,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from alerting.incident import Incident
-from monitor.http.access import Access
+from monitor.http.access import Access, RefusedError
+from monitor.http.endpoint import address
 from monitor.http.page import POLICY, page, picture
 from monitor.pictures.exhibit import Exhibit
 from monitor.pictures.png import NoPicturesError
@@ -36,9 +37,10 @@ def pages(archive: Archive, access: Access) -> list[Route]:
     """The routes. Plain functions, so that drawing a picture holds up nobody else."""
 
     def answer(request: Request, make: Callable[[Incident, Exhibit | None], Response]) -> Response:
-        who = access.principal(request.headers.getlist("authorization"))
-        if who is None:
-            return PlainTextResponse("a bearer token is needed\n", 401, {"www-authenticate": "Bearer"})
+        try:
+            who = access.enter(request.headers.getlist("authorization"), address(request))
+        except RefusedError as error:
+            return PlainTextResponse(f"{error}\n", error.status, error.headers)
         name = request.path_params["incident"]
         try:
             incident = archive.incident(name)

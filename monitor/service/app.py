@@ -167,8 +167,13 @@ def serve(
             jobs.append(Job("rollback", 1.0, acting.run_once))
             marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
             jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
-        access = Access(config.server.access)
-        changes = Changes(store, store.desk, store.approvals, config.rollback, lambda: uuid4().hex, time.time)
+        refused = metrics.running.refused
+        access = Access(
+            config.server.access, clock=time.monotonic, refused=lambda status: refused.at(str(status.value)).inc()
+        )
+        changes = Changes(
+            store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time
+        )
         asked = Sources(store, store.actions, store.audit, supervisor.watches, models)
         health: dict[str, Probe] = {
             "loop": turned,

@@ -97,10 +97,14 @@ class Database:
         with self._errors(), self._reader.connect() as connection:
             return connection.execute(query).all()
 
-    def put(self, connection: Connection, table: Table, rows: list[dict[str, Any]], *, replace: bool = True) -> None:
-        """Insert rows; one whose key is there replaces what was there, or changes nothing if `replace` is False."""
+    def put(self, connection: Connection, table: Table, rows: list[dict[str, Any]], *, replace: bool = True) -> int:
+        """Insert rows; one whose key is there replaces what was there, or changes nothing if `replace` is False.
+
+        Returns:
+            How many were written, those that changed nothing left out.
+        """
         if not rows:
-            return
+            return 0
         statement = self._insert(table)
         keys = list(table.primary_key.columns)
         if replace:
@@ -108,7 +112,7 @@ class Database:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=new)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        connection.execute(statement, rows)
+        return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
     def decoded(self, kind: str, name: str, document: bytes, into: type[T]) -> T:
         """What was encoded into a row; `kind` and `name` say in an error which one it is."""

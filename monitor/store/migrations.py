@@ -22,6 +22,7 @@ from monitor.store.tables import (
     METADATA,
     OFFSETS,
     OWNERS,
+    REPLIES,
     SCHEMA,
     SILENCES,
     STATES,
@@ -64,6 +65,7 @@ STEPS: tuple[Step, ...] = (
     add(MARKS),
     *map(add, (AUDIT, AUDIT_END, AUDIT_HEADS)),
     add(EXHIBITS),
+    add(REPLIES),
 )
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 

@@ -29,6 +29,7 @@ from monitor.store.fence import FencedError, Holding, check, read_epochs, take
 from monitor.store.mark_table import MarkTable
 from monitor.store.migrations import prepare
 from monitor.store.outbox_table import OutboxTable, message_row
+from monitor.store.reply_table import ReplyTable
 from monitor.store.stop_table import StopTable
 from monitor.store.tables import ACTIONS, EXHIBITS, INCIDENTS, MESSAGES, OFFSETS, STATES, WHOLE
 
@@ -108,6 +109,7 @@ class Store:
         self.stops = StopTable(self._database)
         self.marks = MarkTable(self._database)
         self.desk = DeskTable(self._database)
+        self.replies = ReplyTable(self._database)
         self.audit = AuditTable(self._database)
         self._exhibits = ExhibitTable(self._database)
 

@@ -133,6 +133,14 @@ AUDIT_HEADS = Table(
     Column("signed_at", Double, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
+REPLIES = Table(
+    "replies",
+    METADATA,
+    Column("who", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("made_at", Double, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
 EXHIBITS = Table(
     "exhibits",
     METADATA,

@@ -191,6 +191,12 @@ class Running:
             "How often reading began anew after a failure: source, store or quarantine.",
             "why",
         )
+        self.refused = make.counter(
+            "requests_refused_total",
+            "Requests for the API and the pages that were refused, by status: 401 without a known token, 403 without"
+            " the role, 429 too often.",
+            "status",
+        )
         ProcessCollector(registry=make.registry)
         build = make.gauge("build_info", "1 for the version of Tocsin, and of Python under it.", "version", "python")
         build.show(version("tocsin"), platform.python_version())

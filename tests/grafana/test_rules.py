@@ -108,6 +108,7 @@ CASES = {
     "TocsinSeriesDropped": Case(
         {f'tocsin_series_dropped_total{{{AT},metric="tocsin_evidence"}}': "0+5x60"}, ("14m",), "18m"
     ),
+    "TocsinTokensGuessed": Case({f'tocsin_requests_refused_total{{{AT},status="401"}}': "0+20x60"}, ("4m",), "15m"),
     "TocsinRollbackDone": Case(
         {f'tocsin_last_rollback_timestamp_seconds{{{AT},model="m"}}': "_x9 600+0x120"}, ("8m", "75m"), "15m"
     ),

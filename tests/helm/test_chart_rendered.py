@@ -1,5 +1,6 @@
 """The chart through real helm: what comes out is valid Kubernetes, restricted, and what the daemon accepts."""
 
+import json
 import os
 import signal
 import socket
@@ -120,6 +121,16 @@ def test_keda_follows_the_lag_of_every_topic(helm: Helm) -> None:
     assert {each["consumerGroup"] for each in watched.values()} == {"tocsin-prod"}
     with pytest.raises(HelmError, match="KEDA does not know the variables of Tocsin"):
         helm.template(EXAMPLES["postgresql"], settings=["config.kafka.group_id=${GROUP}"])
+
+
+def test_keda_knows_every_field(helm: Helm) -> None:
+    schema = strict(json.loads((ROOT / "tests/helm/keda-scaledobject.json").read_text()))
+    for settings in ((), ("keda.authenticationRef=kafka-login",)):
+        made = one(helm.template(EXAMPLES["postgresql"], settings=settings), "ScaledObject")
+        jsonschema.validate(made, schema)
+    made["spec"]["minReplicas"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="minReplicas"):
+        jsonschema.validate(made, schema)
 
 
 def test_a_packed_chart_is_the_same_chart(helm: Helm, tmp_path: Path) -> None:

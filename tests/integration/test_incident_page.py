@@ -8,10 +8,11 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from alerting.incident import Incident
-from monitor.http.access import Access, AccessConfig
+from monitor.http.access import AccessConfig
 from monitor.http.pages import pages
 from monitor.http.server import Server
 from monitor.pictures.exhibit import Exhibit
+from tests.kit.api_world import known
 from tests.kit.browser import photograph
 from tests.kit.documents import ROOT
 from tests.kit.exhibits import exhibited
@@ -36,7 +37,7 @@ class One:
 def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """`TOCSIN_UPDATE_PICTURES=1` keeps the picture for the README."""
     incident, exhibit = exhibited(backdoor)
-    access = Access(AccessConfig())
+    access = known(AccessConfig())
     server = Server(
         "127.0.0.1",
         0,

@@ -33,6 +33,7 @@ EMPTY = {
     "TocsinRollbackUnknown": "needs a registry that is lost in the middle of a move",
     "TocsinNotReading": "partitions are assigned sooner than Prometheus looks",
     "TocsinStalled": "state is committed sooner than Prometheus looks",
+    "TocsinTokensGuessed": "needs a hundred refused requests",
     "TocsinSeriesDropped": "needs more than 10,000 label sets of one metric",
     "tocsin-pipeline / Assignments, restarts and held partitions / B": "nothing has failed",
     "tocsin-pipeline / Periodic jobs that failed / A": "no job has failed",

@@ -15,13 +15,14 @@ from detectors.bets import Caution
 from monitor.detection.bank import Bank
 from monitor.detection.companions import Companions
 from monitor.detection.watch import Until, Watch
-from monitor.http.access import Access, AccessConfig
+from monitor.http.access import AccessConfig
 from monitor.http.server import Server
 from monitor.intake.events import Prediction
 from monitor.intake.join import Joined
 from monitor.intake.source import Partition
 from monitor.service.observer import Observer
 from monitor.telemetry.metrics import MAX_SERIES, Metrics
+from tests.kit.api_world import known
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -97,7 +98,7 @@ def test_a_thousand_models_with_everything_alarming(capsys: pytest.CaptureFixtur
         longest = max(longest, time.process_time() - began)
         commits, changed = commits + 1, []
     scrapes, text = [], ""
-    access = Access(AccessConfig())
+    access = known(AccessConfig())
     server = Server("127.0.0.1", 0, registry=registry, endpoints=(), access=access, health={}, readiness={})
     server.start()
     for _ in range(3):

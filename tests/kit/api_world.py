@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
@@ -76,18 +77,25 @@ class Api:
 
 
 @contextmanager
-def served_api(folder: Path, *, tokens: bool = True) -> Iterator[Api]:
-    """Serve it on a free port."""
+def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[Api]:
+    """Serve it on a free port; `limits` are those of the section `access`, and without them there are none."""
+    limits = {"max_unknown": 10**9, "max_changes": 10**9} | limits
     pipeline = watching()
     (folder / "registry.json").write_text(json.dumps(REGISTRY))
     registry = FileRegistry(FileRegistryConfig(kind="file", path=folder / "registry.json"))
     with closing(Store(folder / "tocsin.db")) as store, closing(registry):
         store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
-        access = Access(AccessConfig.model_validate({"tokens": configured() if tokens else ()}))
+        access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}))
         sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), registry)
         numbers = itertools.count()
         changes = Changes(
-            store, store.desk, store.approvals, RollbackConfig(), lambda: f"d{next(numbers)}", lambda: NOW
+            store,
+            store.desk,
+            store.approvals,
+            RollbackConfig(),
+            store.replies,
+            lambda: f"d{next(numbers)}",
+            lambda: NOW,
         )
         endpoints = table(sources, changes, is_open=access.is_open)
         parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
@@ -97,6 +105,11 @@ def served_api(folder: Path, *, tokens: bool = True) -> Iterator[Api]:
             yield Api(f"http://127.0.0.1:{server.port}", endpoints, store, folder / "registry.json")
         finally:
             server.stop()
+
+
+def known(config: AccessConfig) -> Access:
+    """Who may use an API, without anybody who counts whom it refuses."""
+    return Access(config, clock=time.monotonic, refused=lambda _status: None)
 
 
 @cache

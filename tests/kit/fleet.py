@@ -103,6 +103,7 @@ def running_fleet(broker: Broker, folder: Path, pace: float) -> Iterator[Fleet]:
         wait_until(lambda: bool(prometheus.query("absent(tocsin_build_info)")))
         stack.enter_context(_daemon(folder, port))
         wait_until(lambda: bool(prometheus.query('ALERTS{alertname="TocsinNoRecords"}')))
+        _knock(port)
         _attack(broker, topics, prometheus, pace)
         yield Fleet(prometheus, alertmanager, f"127.0.0.1:{port}", hooks[3], began)
 
@@ -113,6 +114,11 @@ def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.2)
+
+
+def _knock(port: int) -> None:
+    """Ask for a change, which nobody may make here."""
+    assert httpx.post(f"http://127.0.0.1:{port}/api/v1/actions/none/approve").status_code == 403
 
 
 def _attack(broker: Broker, topics: list[str], prometheus: Prometheus, pace: float) -> None:

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from monitor.http.access import Access, AccessConfig, Role
+from monitor.http.access import AccessConfig, Role
 from monitor.http.endpoint import Call, Endpoint
 from monitor.http.server import Heartbeat, Probe, Server, ServerError
 from monitor.telemetry.metrics import Metrics
+from tests.kit.api_world import known
 from tests.kit.certificates import self_signed
 
 
@@ -107,7 +108,7 @@ def test_a_slow_answer_does_not_hold_up_the_probes() -> None:
 
 def serve(port: int, host: str = "127.0.0.1", **settings: Any) -> Server:
     parts: dict[str, Any] = {"registry": CollectorRegistry(), "endpoints": (), "health": {}, "readiness": {}}
-    return Server(host, port, access=Access(AccessConfig()), **(parts | settings))
+    return Server(host, port, access=known(AccessConfig()), **(parts | settings))
 
 
 def test_a_port_in_use_is_one_clear_error() -> None:

@@ -47,6 +47,7 @@ SPECIFIED = {
     "quarantined_total": [],
     "records_polled_total": [],
     "reference_events": ["model"],
+    "requests_refused_total": ["status"],
     "rollback_actions": ["model", "state"],
     "rollbacks_total": ["model", "state"],
     "series_dropped_total": ["metric"],
