@@ -40,6 +40,10 @@ bench: setup  ## How soon, how often wrong, how fast, beside peers; ARGS=--quick
 	$(RUN)python -m tests.bench.pipeline $(ARGS)
 	$(RUN)python -m tests.bench.stages
 
+fuzz: setup  ## Feed strange bytes to decoder, configuration or baseline; ARGS="record -max_total_time=600".
+	$(UV) sync --locked --quiet --inexact --group fuzz
+	$(RUN)python -m tests.fuzz $(ARGS)
+
 lint: setup  ## Style, types, import layers.
 	$(RUN)ruff format --check .
 	$(RUN)ruff check .
@@ -54,4 +58,4 @@ chart: setup  ## Make the generated parts of the Helm chart anew, after a change
 clean:  ## Remove what the other commands made.
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
-.PHONY: help setup demo test test-slow dashboards chart bench lint check clean
+.PHONY: help setup demo test test-slow dashboards chart bench fuzz lint check clean

@@ -85,7 +85,7 @@ def decode(raw: bytes) -> Baseline:
     """Read what `canonical` gave. Raises BaselineError."""
     try:
         return msgspec.json.decode(raw, type=Baseline)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BaselineError(f"not a baseline: {error}") from error
 
 
@@ -106,7 +106,7 @@ def load(path: Path) -> Baseline:
         file = msgspec.json.decode(path.read_bytes(), type=File)
     except OSError as error:
         raise BaselineError(f"{path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BaselineError(f"{path}: not a baseline: {error}") from error
     if file.baseline.format != FORMAT:
         raise BaselineError(f"{path}: format {file.baseline.format}, this version reads {FORMAT}")

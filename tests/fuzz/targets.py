@@ -1,0 +1,72 @@
+"""What is fuzzed: each target takes any bytes, and fails where something unforeseen is done with them.
+
+A refusal has to be the one that is documented, and what is accepted has to be what the rest relies on.
+"""
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from monitor.detection.baseline import BaselineError
+from monitor.detection.baseline import load as load_baseline
+from monitor.intake.decode import EARLIEST, LATEST, DecodeError, Decoder
+from monitor.intake.events import Label
+from monitor.intake.source import Partition, Record
+from monitor.service.config import ConfigError, Problem
+from monitor.service.config import load as load_config
+
+MAX_DETAIL = 400
+"""Characters of the longest reason for a refusal."""
+
+_DECODER = Decoder()
+_HERE = Partition("events", 0)
+_FOLDER = tempfile.TemporaryDirectory(prefix="tocsin-fuzzed-")
+
+
+def record(raw: bytes) -> None:
+    """A record of a topic, in the native format."""
+    refusal = None
+    try:
+        event = _DECODER.decode(Record(_HERE, 0, raw, 0.0))
+    except DecodeError as error:
+        refusal = error.detail
+    if refusal is not None:
+        assert len(refusal) <= MAX_DETAIL
+        assert refusal.isprintable()
+        return
+    assert EARLIEST <= event.epoch < LATEST
+    assert event.event_id.isprintable()
+    if not isinstance(event, Label):
+        numbers = [value for value in event.features.values() if isinstance(value, float)]
+        assert all(map(math.isfinite, numbers))
+    assert _DECODER.decode(Record(_HERE, 0, msgspec.json.encode(event), 0.0)).event_id == event.event_id
+
+
+def config(raw: bytes) -> None:
+    """A configuration file."""
+    problems: tuple[Problem, ...] | None = None
+    try:
+        load_config(_written(raw), {"NAME": "a: [value"})
+    except ConfigError as error:
+        problems = error.problems
+    assert problems is None or problems
+    assert all(problem.place and problem.message for problem in problems or ())
+
+
+def baseline(raw: bytes) -> None:
+    """A baseline file."""
+    with suppress(BaselineError):
+        load_baseline(_written(raw))
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {"record": record, "config": config, "baseline": baseline}
+
+
+def _written(raw: bytes) -> Path:
+    path = Path(_FOLDER.name) / "file"
+    path.write_bytes(raw)
+    return path
