@@ -17,11 +17,11 @@ from alerting.message import Words
 from alerting.network import Network
 from alerting.receiver import Reason, SendError, attempt
 from tests.kit import golden
+from tests.kit.certificates import serving
 from tests.kit.incidents import OPENED_AT, opened, resolved, transitions
 from tests.kit.payloads import WORDS, WORST, check_email
 from tests.kit.smtp_server import MailServer
 from tests.kit.supplies import LOOPBACK, on_loopback
-from tests.kit.tls import self_signed
 
 GOLDEN = Path(__file__).parent / "golden"
 CANARY = "c4n4ry"
@@ -101,7 +101,7 @@ def test_it_arrives_at_every_mailbox(mail_server: MailServer) -> None:
 def test_a_login_goes_through_tls_with_a_certificate_that_was_verified(
     make_mail_server: Callable[..., MailServer], tmp_path: Path, tls: str
 ) -> None:
-    context, authority = self_signed(tmp_path)
+    context, authority = serving(tmp_path)
     server = make_mail_server(context, implicit=tls == "implicit")
     login = {"username": "tocsin", "password": {"value": CANARY}, "tls": tls}
     with pytest.raises(SendError) as caught:
@@ -147,7 +147,7 @@ def test_an_answer_says_whether_to_try_again(
 
 
 def test_a_wrong_password_is_told_and_not_repeated(make_mail_server: Callable[..., MailServer], tmp_path: Path) -> None:
-    context, authority = self_signed(tmp_path)
+    context, authority = serving(tmp_path)
     server = make_mail_server(context)
     server.replies["AUTH"] = f"535 {CANARY} is wrong"
     login = {"username": "tocsin", "password": {"value": CANARY}, "tls": "starttls", "ca_file": authority}

@@ -17,11 +17,11 @@ from alerting.message import Words
 from alerting.receiver import Reason, SendError
 from alerting.webhook import WebhookConfig, payload, sign, signing_key
 from tests.kit import golden
+from tests.kit.certificates import serving
 from tests.kit.http_server import Server
 from tests.kit.incidents import opened, resolved, transitions
 from tests.kit.payloads import WORST, check_webhook
 from tests.kit.supplies import on_loopback
-from tests.kit.tls import self_signed
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = 1_772_420_800.9
@@ -101,7 +101,7 @@ def test_a_password_in_the_address_is_sent_as_basic_auth(server: Server) -> None
 
 
 def test_a_certificate_is_verified(make_server: Callable[..., Server], tmp_path: Path) -> None:
-    tls, authority = self_signed(tmp_path)
+    tls, authority = serving(tmp_path)
     server = make_server(tls)
     address = server.address.replace("http://", "https://")
 

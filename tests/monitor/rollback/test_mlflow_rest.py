@@ -1,12 +1,9 @@
 """What `MlflowRest` makes of answers, failures, credentials and certificates; `current` is the call in all of them."""
 
 import base64
-import datetime as dt
-import ipaddress
 import logging
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +15,7 @@ from pydantic import ValidationError
 from monitor.rollback import mlflow_rest
 from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
 from monitor.rollback.registry import RegistryError
+from tests.kit.certificates import serving
 from tests.kit.fake_mlflow import Answer, Fake, as_json, config, fake_mlflow, version
 
 SECRET = "s3cr3t-t0ken"
@@ -204,38 +202,12 @@ def test_a_path_before_the_api_is_kept(fake: Fake) -> None:
 # TLS
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mlflow")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    encoded = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "server.pem"
-    path.write_bytes(encoded + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-def test_only_a_trusted_certificate_is_talked_to(fake: Fake, certificate: Path) -> None:
+def test_only_a_trusted_certificate_is_talked_to(fake: Fake, tmp_path: Path) -> None:
     fake.answer = lambda _: as_json({"model_version": version(3)})
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context, authority = serving(tmp_path)
     fake.server.socket = context.wrap_socket(fake.server.socket, server_side=True)
     url = fake.url.replace("http:", "https:")
     assert "CERTIFICATE_VERIFY_FAILED" in str(error_of(config(url)))
     assert fake.asked == []
-    with closing(MlflowRegistry(config(url, ca_file=str(certificate)))) as registry:
+    with closing(MlflowRegistry(config(url, ca_file=str(authority)))) as registry:
         assert registry.current("net-ids").version == "3"
