@@ -59,7 +59,13 @@ class Segment(msgspec.Struct, array_like=True):
 
     steps: list[Step]
     newest: float
-    """Largest event time seen by then; once it is past the limit, the segment is of no use."""
+    """Largest event time seen by then."""
+
+
+SPARSE = 3
+"""Multiple of what is kept at which the segments of a store are replaced by one that has what is kept."""
+FEW = 100
+"""Steps for which that is not worth it."""
 
 
 class Join:
@@ -82,6 +88,8 @@ class Join:
         """At most the event time of the first in either: while that has not expired there is nothing to drop."""
         self._steps: list[Step] = []
         self._taken = self._now
+        self._stored = 0
+        """Steps in the segments that were taken since the last whole one, and one for each segment."""
 
     def __len__(self) -> int:
         """Predictions kept, labelled ones included."""
@@ -133,14 +141,30 @@ class Join:
         """Return what changed since the last call, for the store; None if nothing did."""
         if not self._steps and self._now == self._taken:
             return None
-        segment, self._steps, self._taken = Segment(self._steps, self._now), [], self._now
-        return msgspec.msgpack.encode(segment)
+        return self._take(self._steps)
 
-    def restore(self, blob: bytes) -> float:
-        """Apply a stored segment, the oldest first; return its newest event time."""
+    @property
+    def sparse(self) -> bool:
+        """Whether most of the steps taken so far, and of those to take, no longer matter: better take the whole."""
+        return self._stored + len(self._steps) > SPARSE * (len(self._waiting) + len(self._early)) + FEW
+
+    def take_whole(self) -> bytes:
+        """Return all that is kept as one segment, in place of every segment before it."""
+        self._stored = 0
+        kept = [Step(event_id, waiting) for event_id, waiting in self._waiting.items()]
+        kept += [Step(event_id, early=label) for event_id, label in self._early.items()]
+        return self._take(kept)
+
+    def _take(self, steps: list[Step]) -> bytes:
+        self._steps, self._taken = [], self._now
+        self._stored += len(steps) + 1
+        return msgspec.msgpack.encode(Segment(steps, self._now))
+
+    def restore(self, blob: bytes) -> None:
+        """Apply a stored segment, the oldest first."""
         segment = msgspec.msgpack.decode(blob, type=Segment)
         for step in segment.steps:
-            # What is older than the oldest segment is missing here, so an id may come again before it has expired.
+            # An id may come again once it has expired, which is seen here at the end of the segment only.
             if step.waiting is not None:
                 self._waiting.pop(step.event_id, None)
             elif step.early is not None:
@@ -148,8 +172,8 @@ class Join:
             self._apply(step)
         self._steps = []
         self._now = self._taken = max(self._now, segment.newest)
+        self._stored += len(segment.steps) + 1
         self._trim(self.oldest)
-        return segment.newest
 
     def _match(self, event_id: str, waiting: Waiting, label: Label) -> Joined | None:
         if label.model is not None and label.model != waiting.model:

@@ -48,6 +48,21 @@ def connect(make: Callable[..., Any], config: KafkaConfig, **settings: object) -
             raise SourceError(f"cannot reach Kafka at {servers} ({config.security.protocol}): {why}") from error
 
 
+def remind(consumer: Any) -> None:  # noqa: ANN401 - untyped client
+    """Have the consumer's next poll do what kafka-python 3.0.12 forgets about its group.
+
+    It looks for the answer to a join only while it wishes to join; and a leader that joins anew because topics have
+    changed no longer wishes to once it has assigned the partitions. If the poll ends then, it would be a member that
+    reads nothing. And a member whose name somebody else has taken hears so from a heartbeat, sends no more of them, and
+    would read on; when it joins anew, the broker says it aloud.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way to ask
+    unanswered = coordinator.rejoining and not coordinator.need_rejoin()
+    displaced = coordinator.stable() and not (coordinator.rejoining or coordinator._heartbeat_enabled)  # noqa: SLF001
+    if unanswered or displaced:
+        coordinator.request_rejoin()
+
+
 def _settings(config: KafkaConfig) -> dict[str, object]:
     """What a consumer and a producer have in common. Raises OSError if a file of the configuration is gone or wrong."""
     security = config.security

@@ -14,7 +14,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
-from monitor.intake.kafka_client import CLOSE_TIMEOUT, connect, milliseconds
+from monitor.intake.kafka_client import CLOSE_TIMEOUT, connect, milliseconds, remind
 from monitor.intake.kafka_config import KafkaConfig, refuse_to_share
 from monitor.intake.source import Jump, Partition, Positions, Record, SourceError
 
@@ -180,6 +180,7 @@ class KafkaSource:
         except OffsetOutOfRangeError:
             self._return_to_range()
             return ()
+        remind(self._consumer)
         # What was fetched before a rebalance in the same call comes again, from the position that is asked for now.
         return () if self._place_assigned() else _records(batches)
 

@@ -2,10 +2,9 @@
 
 A watch is written whole whenever it changed; it has the size of its streams. A baseline learnt from the stream is
 written once. The join, and the events of a reference still being learnt, grow; so each commit writes only what was
-added, as one more numbered segment.
+added, as one more numbered segment. When most of what the segments of the join hold is over, one takes their place.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -57,8 +56,8 @@ class Snapshots:
         self._remembering: dict[str, Remembering] = {BOARD: pipeline.incidents}
         if desk is not None:
             self._remembering[DESK] = desk
-        self._segments: deque[tuple[str, float]] = deque()
-        """The join's stored segments, oldest first, with their newest event time."""
+        self._segments: list[str] = []
+        """The join's stored segments."""
         self._lessons: dict[str, list[str]] = {}
         """Stored segments of references that are still being learnt, by model."""
         self._number = 0
@@ -81,14 +80,7 @@ class Snapshots:
         before, self._remembered = self._remembered, self._recall()
         changes.states.update({name: blob for name, blob in self._remembered.items() if before.get(name) != blob})
         changes.forget.extend(sorted(before.keys() - self._remembered.keys()))
-        added = pipeline.join.take_changes()
-        if added is not None:
-            self._number += 1
-            name = f"{JOIN}{self._number:012d}"
-            changes.states[name] = added
-            self._segments.append((name, pipeline.join.now))
-        while self._segments and self._segments[0][1] < pipeline.join.oldest:
-            changes.forget.append(self._segments.popleft()[0])
+        self._take_join(changes)
         return changes
 
     def restore(self, states: Mapping[str, bytes]) -> list[str]:
@@ -115,14 +107,27 @@ class Snapshots:
             elif watch.bank is not None and baseline is not None:
                 self._frozen[model] = watch.bank.digest
         for name in sorted(name for name in states if name.startswith(JOIN)):
-            newest = pipeline.join.restore(states[name])
-            self._segments.append((name, newest))
+            pipeline.join.restore(states[name])
+            self._segments.append(name)
             self._number = int(name.removeprefix(JOIN))
         pipeline.join.unmatched.clear()
         return notes
 
     def _recall(self) -> dict[str, bytes]:
         return {prefix + name: blob for prefix, part in self._remembering.items() for name, blob in part.dump().items()}
+
+    def _take_join(self, changes: Changes) -> None:
+        join = self._pipeline.join
+        if join.sparse:
+            changes.forget.extend(self._segments)
+            self._segments.clear()
+            added: bytes | None = join.take_whole()
+        else:
+            added = join.take_changes()
+        if added is not None:
+            self._number += 1
+            self._segments.append(f"{JOIN}{self._number:012d}")
+            changes.states[self._segments[-1]] = added
 
     def _take_lesson(self, model: str, changes: Changes) -> None:
         watch = self._pipeline.watches[model]

@@ -98,6 +98,9 @@ class Broker:
         names = {name.replace("_", "."): value for name, value in configs.items()}
         self._admin.create_topics([NewTopic(topic, partitions, self.copies, topic_configs=names)])
 
+    def add_partitions(self, topic: str, total: int) -> None:
+        self._admin.create_partitions({topic: total})
+
     def delete_topic(self, topic: str) -> None:
         self._admin.delete_topics([topic])
 

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -102,7 +103,7 @@ class JoinMachine(RuleBasedStateMachine):
         self.clock = 1000.0
         self.serial = 0
         self.counts: Counter[Unmatched] = Counter()
-        self.segments: list[tuple[float, bytes]] = []
+        self.segments: list[bytes] = []
         self.predicted = self.labels = self.joins = 0
 
     def next(self, step: float) -> tuple[float, str]:
@@ -137,9 +138,12 @@ class JoinMachine(RuleBasedStateMachine):
     def commit(self) -> None:
         blob = self.join.take_changes()
         if blob is not None:
-            self.segments.append((self.join.now, blob))
-        while self.segments and self.segments[0][0] < self.join.oldest:
-            self.segments.pop(0)
+            self.segments.append(blob)
+        assert self.join.take_changes() is None
+
+    @rule()
+    def write_anew(self) -> None:
+        self.segments = [self.join.take_whole()]
         assert self.join.take_changes() is None
 
     @rule()
@@ -147,8 +151,8 @@ class JoinMachine(RuleBasedStateMachine):
         self.commit()
         self.counts += self.join.unmatched
         self.join = Join(TTL, MOST)
-        for newest, blob in self.segments:
-            assert self.join.restore(blob) == newest
+        for blob in self.segments:
+            self.join.restore(blob)
         self.join.unmatched.clear()
         assert self.join.take_changes() is None
 
@@ -231,6 +235,25 @@ def test_a_join_restored_after_any_prefix_goes_on_alike(events: list[tuple[str, 
     if blob is not None:
         second.restore(blob)
     assert run(whole, events, 0)[cut:] == run(second, events[cut:], cut)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_stored_is_a_small_multiple_of_what_is_kept(labelled: bool) -> None:
+    """However long the labels are waited for, and however often the process is started again."""
+    join, stored, largest = Join(1e9, 1000), [], 0
+    for ts in range(20_000):
+        join.predict(prediction(f"e{ts}", ts), ts)
+        if labelled:
+            join.label(label(f"e{ts}", ts), ts)
+        if ts % 50 == 0:
+            stored = [join.take_whole()] if join.sparse else [*stored, join.take_changes()]
+            largest = max(largest, sum(map(len, stored)))
+        if ts % 3000 == 0:
+            join = Join(1e9, 1000)
+            for blob in stored:
+                join.restore(blob)
+    assert len(join) == 1000
+    assert largest < 4 * len(join.take_whole())
 
 
 def test_what_nobody_takes_is_not_kept() -> None:

@@ -205,6 +205,9 @@ class Troubled:
 
     def __init__(self, *outcomes: Exception | dict[Any, Any]) -> None:
         self.outcomes = list(outcomes)
+        self._coordinator = self
+        self.rejoining = False
+        self.stable = lambda: False
 
     def poll(self, timeout_ms: int) -> dict[Any, Any]:
         assert timeout_ms == 10

@@ -208,10 +208,10 @@ def test_only_what_changed_is_written() -> None:
     assert set(snapshots.take().states) == {"pipeline"}
 
 
-def test_segments_of_the_join_are_forgotten_when_nothing_in_them_can_matter() -> None:
+def test_segments_of_the_join_are_written_anew_when_most_of_what_they_hold_is_over() -> None:
     store, pipeline = run(2000)
     segments = [name for name in store.states if name.startswith(JOIN)]
-    assert 1 < len(segments) < 19
+    assert 1 <= len(segments) < 19
     assert memory(store.load()[0]) == memory(pipeline)
 
 
