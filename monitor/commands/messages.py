@@ -17,6 +17,7 @@ FAILED = 1
 messages_app = typer.Typer(help="Messages that a receiver has refused.", no_args_is_help=True, rich_markup_mode=None)
 
 Which = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Their ids, as `dead` prints them.")]
+ByOption = Annotated[str, typer.Option(help="Who says so, for the record.")]
 ReceiverOption = Annotated[str | None, typer.Option(help="All of this receiver.")]
 
 
@@ -64,9 +65,13 @@ def messages_dead(config: ConfigOption, receiver: ReceiverOption = None, output:
                 _show(letter, output)
 
 
-@messages_app.command("resend", epilog="Example: tocsin messages resend --receiver pager --config tocsin.yaml")
+@messages_app.command("resend", epilog="Example: tocsin messages resend --receiver pager --by ada --config tocsin.yaml")
 def messages_resend(
-    config: ConfigOption, which: Which = None, receiver: ReceiverOption = None, output: OutputOption = Output.TEXT
+    config: ConfigOption,
+    by: ByOption,
+    which: Which = None,
+    receiver: ReceiverOption = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Send refused messages again, once the receiver is repaired; the running daemon does it. Exits 1 if some stay.
 
@@ -80,22 +85,28 @@ def messages_resend(
             if letter.overtaken:
                 stayed = True
                 warn(f"{letter.message.id}: stays, because a later step of its incident has arrived; discard it")
-            elif store.outbox.resend(letter.message.id):
+            elif store.outbox.resend(letter.message.id, by, time.time()):
                 show({"message": letter.message.id, "resent": True}, f"{letter.message.id}: goes out again", output)
     if stayed:
         raise typer.Exit(FAILED)
 
 
-@messages_app.command("discard", epilog="Example: tocsin messages discard 2d753e90b55d-1-pager --config tocsin.yaml")
+@messages_app.command(
+    "discard", epilog="Example: tocsin messages discard 2d753e90b55d-1-pager --by ada --config tocsin.yaml"
+)
 def messages_discard(
-    config: ConfigOption, which: Which = None, receiver: ReceiverOption = None, output: OutputOption = Output.TEXT
+    config: ConfigOption,
+    by: ByOption,
+    which: Which = None,
+    receiver: ReceiverOption = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Forget refused messages that nobody needs any more."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `notify_test`
 
     with config_errors(output), daemon.stored(config) as (_, store):
         for letter in _chosen(store.outbox.dead_letters(), which, receiver):
-            if store.outbox.discard(letter.message.id):
+            if store.outbox.discard(letter.message.id, by, time.time()):
                 show({"message": letter.message.id, "discarded": True}, f"{letter.message.id}: discarded", output)
 
 

@@ -111,15 +111,15 @@ def rollback_stop(
         typer.echo(f"{clean(stop.told, 200)}.")
 
 
-@rollback_app.command("resume", epilog="Example: tocsin rollback resume '*' --config tocsin.yaml")
-def rollback_resume(model: ModelArgument, config: ConfigOption) -> None:
+@rollback_app.command("resume", epilog="Example: tocsin rollback resume '*' --by ada --config tocsin.yaml")
+def rollback_resume(model: ModelArgument, by: ByOption, config: ConfigOption) -> None:
     """Take back what `stop` did."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`
 
     with config_errors(Output.TEXT), daemon.stored(config) as (_, store):
-        if not store.stops.lift(model, time.time()):
+        if not store.stops.lift(model, by, time.time()):
             fail(f"nothing has stopped rollbacks of {clean(model, 80)}")
-        typer.echo("resumed")
+        typer.echo(f"resumed by {clean(by, 80)}")
 
 
 def _answer(incident: str, config: ConfigOption, say: "Callable[[Action, RollbackConfig, float], Action]") -> None:

@@ -5,6 +5,8 @@ from sqlalchemy import Update, and_, delete, exists, func, or_, select, update
 
 from alerting.incident import Status, Transition
 from alerting.outbox import DeadLetter, Message
+from monitor.store.audit import Act
+from monitor.store.audit_table import append
 from monitor.store.database import Database
 from monitor.store.fence import Holding
 from monitor.store.tables import INCIDENTS, MESSAGES
@@ -125,19 +127,28 @@ class OutboxTable:
             for name, receiver, document, created_at, attempts, *rest in self._database.read(query)
         ]
 
-    def resend(self, identity: str) -> bool:
-        """Make a dead message due again, as if it were new; False if there is no such dead message."""
+    def resend(self, identity: str, by: str, now: float) -> bool:
+        """Make a dead message due again, as if it were new; False if there is no such dead message.
+
+        Args:
+            identity: of the message.
+            by: who says so, for the audit log.
+            now: epoch seconds.
+        """
         anew = {"state": "pending", "due_at": 0.0, "finished_at": None, "attempts": 0, "error": ""}
-        return self._change_dead(update(MESSAGES).values(anew), identity)
+        return self._change_dead(update(MESSAGES).values(anew), Act(now, by, "message.resent", identity))
 
-    def discard(self, identity: str) -> bool:
-        """Count a message as dead no more, and never send it; False if there is no such dead message."""
-        return self._change_dead(update(MESSAGES).values(state="discarded"), identity)
+    def discard(self, identity: str, by: str, now: float) -> bool:
+        """Count a message as dead no more, and never send it; False if there is no such dead message. See `resend`."""
+        discarded = update(MESSAGES).values(state="discarded")
+        return self._change_dead(discarded, Act(now, by, "message.discarded", identity))
 
-    def _change_dead(self, change: Update, identity: str) -> bool:
+    def _change_dead(self, change: Update, act: Act) -> bool:
         with self._database.writing() as connection:
-            dead = change.where(MESSAGES.c.id == identity, MESSAGES.c.state == "dead")
-            return connection.execute(dead).rowcount > 0
+            dead = change.where(MESSAGES.c.id == act.subject, MESSAGES.c.state == "dead")
+            found = connection.execute(dead).rowcount > 0
+            append(self._database, connection, [act] if found else [])
+            return found
 
     def prune(self, before: float) -> int:
         """Forget messages delivered or discarded before this (epoch seconds); dead ones stay. Returns how many went.

@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import delete, select
 
-from monitor.store.audit import PERSON, Act
+from monitor.store.audit import Act
 from monitor.store.audit_table import append
 from monitor.store.database import Database
 from monitor.store.tables import STOPS
@@ -52,10 +52,10 @@ class StopTable:
                 self._database, connection, [Act(stop.at, stop.by, "rollbacks.stopped", stop.model, detail=stop.why)]
             )
 
-    def lift(self, model: str, now: float) -> bool:
-        """Take a stop away, at `now` (epoch seconds); False if there was none."""
+    def lift(self, model: str, by: str, now: float) -> bool:
+        """Take a stop away, at `now` (epoch seconds), because `by` says so; False if there was none."""
         with self._database.writing() as connection:
             found = connection.execute(delete(STOPS).where(STOPS.c.model == model)).rowcount > 0
             if found:
-                append(self._database, connection, [Act(now, PERSON, "rollbacks.resumed", model)])
+                append(self._database, connection, [Act(now, by, "rollbacks.resumed", model)])
             return found

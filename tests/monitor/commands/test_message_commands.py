@@ -15,6 +15,7 @@ from monitor.store.store import Commit, Store
 from tests.contracts.outbox_contract import message
 from tests.kit.http_server import Server, reply
 
+BY = ("--by", "ann")
 COMMANDS = ["notify-test", "messages dead", "messages resend", "messages discard"]
 
 
@@ -44,6 +45,12 @@ class Place:
         code, out, _ = self.tocsin(*words, "--output", "json")
         assert code == 0
         return [json.loads(line) for line in out.splitlines()]
+
+    def acts(self) -> list[tuple[str, str, str]]:
+        """What the audit log has, the newest first."""
+        with closing(Store(self.path)) as store:
+            entries = store.audit.entries(limit=10)
+        return [(entry.act.verb, entry.act.actor, entry.act.subject) for entry in entries]
 
     def deliver(self) -> None:
         """What the running daemon does."""
@@ -121,7 +128,7 @@ def test_what_was_refused_is_listed_with_the_reason(refused: Place) -> None:
 
 
 def test_what_was_refused_goes_out_again_in_order_unless_it_has_been_overtaken(refused: Place, server: Server) -> None:
-    code, _, err = refused.tocsin("messages", "resend", "--receiver", "chat")
+    code, _, err = refused.tocsin("messages", "resend", "--receiver", "chat", *BY)
     assert code == 1
     assert err.startswith("a-1-chat: stays")
     refused.deliver()
@@ -130,24 +137,28 @@ def test_what_was_refused_goes_out_again_in_order_unless_it_has_been_overtaken(r
 
 
 def test_one_message_can_be_chosen(refused: Place, server: Server) -> None:
-    assert refused.lines("messages", "resend", "b-2-chat") == [{"message": "b-2-chat", "resent": True}]
+    assert refused.lines("messages", "resend", "b-2-chat", *BY) == [{"message": "b-2-chat", "resent": True}]
     refused.deliver()
     assert [request.headers["webhook-id"] for request in server.requests] == ["b-2"]
+    assert refused.acts() == [("message.resent", "ann", "b-2-chat")]
     # Now its beginning would come after its end.
     assert [line["overtaken"] for line in refused.lines("messages", "dead")] == [True, True]
 
 
 def test_what_nobody_needs_is_forgotten(refused: Place) -> None:
-    assert refused.lines("messages", "discard", "a-1-chat") == [{"message": "a-1-chat", "discarded": True}]
+    assert refused.lines("messages", "discard", "a-1-chat", *BY) == [{"message": "a-1-chat", "discarded": True}]
     assert [line["message"] for line in refused.lines("messages", "dead")] == ["b-1-chat", "b-2-chat"]
-    assert len(refused.lines("messages", "discard", "--receiver", "chat")) == 2
+    assert len(refused.lines("messages", "discard", "--receiver", "chat", *BY)) == 2
     assert refused.lines("messages", "dead") == []
+    assert refused.acts() == [("message.discarded", "ann", name) for name in ("b-2-chat", "b-1-chat", "a-1-chat")]
 
 
 @pytest.mark.parametrize("command", ["resend", "discard"])
 def test_it_has_to_be_said_which(refused: Place, command: str) -> None:
-    code, _, err = refused.tocsin("messages", command)
+    code, _, err = refused.tocsin("messages", command, *BY)
     assert (code, err) == (2, "say which: ids, or --receiver\n")
-    code, _, err = refused.tocsin("messages", command, "a-2-chat")
+    code, _, err = refused.tocsin("messages", command, "a-2-chat", *BY)
     assert code == 2
     assert "a-2-chat is not dead" in err
+    code, _, err = refused.tocsin("messages", command, "b-1-chat")
+    assert (code, "--by" in err) == (2, True)

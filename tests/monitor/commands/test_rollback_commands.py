@@ -121,8 +121,12 @@ def test_status_tells_what_holds_and_what_stops(house: House) -> None:
     stopped, action = listed.splitlines()
     assert stopped == "ann has stopped rollbacks (migration)"
     assert action == f"{incident().id}  mail 2 -> ?  held  too few labels; it is new"
-    assert house.tocsin("resume", "*") == (0, "resumed\n")
-    assert house.tocsin("resume", "*")[0] == 2
+    assert house.tocsin("resume", "*")[0] == 2  # nobody says so
+    assert house.tocsin("resume", "*", "--by", "bob") == (0, "resumed by bob\n")
+    assert house.tocsin("resume", "*", "--by", "bob")[0] == 2
+    with closing(Store(house.store)) as store:
+        said = [(entry.act.verb, entry.act.actor) for entry in store.audit.entries(limit=2)]
+    assert said == [("rollbacks.resumed", "bob"), ("rollbacks.stopped", "ann")]
 
 
 def test_plan_tells_where_it_could_go_and_what_would_be_done_and_does_nothing(house: House) -> None:

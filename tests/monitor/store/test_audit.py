@@ -158,8 +158,8 @@ def test_every_act_is_in_it_once(store: Store) -> None:
     store.desk.save(msgspec.structs.replace(quiet, ends_at=7.0, expired_by="bob"))
     store.desk.decide(Decision("d1", step.incident.id, Verb.ACKNOWLEDGE, "ada", 8.0))
     store.stops.put(Stop("mail", "ada", 8.5, "moving"))
-    assert store.stops.lift("mail", 8.6)
-    assert not store.stops.lift("mail", 8.7)
+    assert store.stops.lift("mail", "bob", 8.6)
+    assert not store.stops.lift("mail", "bob", 8.7)
     store.claim("all", "host-1", 9.0)
     done = [(entry.act.verb, entry.act.actor) for entry in store.audit.entries(limit=100)][::-1]
     assert done == [
@@ -170,7 +170,7 @@ def test_every_act_is_in_it_once(store: Store) -> None:
         ("silence.ended", "bob"),
         ("incident.acknowledge", "ada"),
         ("rollbacks.stopped", "ada"),
-        ("rollbacks.resumed", "a person"),
+        ("rollbacks.resumed", "bob"),
         ("shard.claimed", "tocsin"),
     ]
     assert store.audit.verify(None) == store.audit.head() == Head(9, store.audit.entries(limit=1)[0].digest)
