@@ -1,7 +1,8 @@
 """A rollback as a durable record: what was asked, decided, tried and seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -53,7 +54,9 @@ OPEN_STATES = frozenset(
 )
 """States that the executor still has work with, or waits in."""
 ACTED_STATES = frozenset({ActionState.MOVED, ActionState.RECOVERED, ActionState.ESCALATED})
-"""States after the alias was read back at the target; they count for cooldown and budgets."""
+"""States after the alias was read back at the target."""
+SPENT_STATES = ACTED_STATES | {ActionState.INTENDED, ActionState.UNKNOWN}
+"""States in which an alias was moved, is about to be, or may have been; they count for cooldown and budgets."""
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -86,6 +89,19 @@ class Action(msgspec.Struct, frozen=True):
     looked: tuple[str, int, int] | None = None
     """At the first look: the accused version, its labelled answers of the accused class, and the wrong ones."""
 
+    @property
+    def spent_at(self) -> float | None:
+        """When it was done, epoch seconds, for cooldown and budgets; infinity if it is under way, None if it is not."""
+        if self.state is ActionState.INTENDED:
+            return inf
+        if self.state is ActionState.UNKNOWN:
+            return self.updated_at
+        return self.moved_at if self.state in ACTED_STATES else None
+
+
+Allowed = Callable[[Sequence[Action]], bool]
+"""Whether a step may be taken, from all that counts for cooldown and budgets."""
+
 
 class ActionLog(Protocol):
     """Where actions live; every write is durable when it returns."""
@@ -96,11 +112,12 @@ class ActionLog(Protocol):
     def save(self, action: Action) -> None:
         """Insert or replace the action of its incident."""
 
-    def advance(self, before: Action, after: Action) -> bool:
+    def advance(self, before: Action, after: Action, *, allowed: Allowed | None = None) -> bool:
         """Replace `before` by `after`, the same incident's; False, and nothing done, if it is not `before` any more.
 
-        False as well where another replica works for that incident by now.
+        False as well where another replica works for that incident by now, or where `allowed` says no to what other
+        incidents have spent. While it is asked, and until this step is written, nobody else takes a step.
         """
 
-    def moved_since(self, moment: float) -> Sequence[Action]:
-        """Actions in one of ACTED_STATES that moved an alias at `moment` (epoch seconds) or later, oldest first."""
+    def spent(self) -> Sequence[Action]:
+        """Actions of all replicas in one of SPENT_STATES, oldest first."""

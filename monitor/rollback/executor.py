@@ -10,13 +10,14 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from monitor.rollback.action import OPEN_STATES, Action, ActionLog, ActionState
+from monitor.rollback.action import OPEN_STATES, Action, ActionLog, ActionState, Allowed
 from monitor.rollback.config import Mode, RollbackConfig
 from monitor.rollback.move import Mover, Telling
 from monitor.rollback.policy import (
     Case,
     Judged,
     Outcome,
+    budgets,
     choose_target,
     floor_of,
     judge,
@@ -93,7 +94,7 @@ class RollbackExecutor:
                 return action.state not in {ActionState.REQUESTED, ActionState.INTENDED}
             if following == action:
                 return True
-            if not self._actions.advance(action, following):
+            if not self._actions.advance(action, following, allowed=self._budget_for(following)):
                 _log.warning("rollback_changed_meanwhile", incident=action.incident, model=action.model)
                 return False
             if following.state is not action.state:
@@ -110,6 +111,12 @@ class RollbackExecutor:
                 return True
             action = following
         return True
+
+    def _budget_for(self, following: Action) -> Allowed | None:
+        """Asked where an intent of nobody's is written: another replica may have spent the last one meanwhile."""
+        if following.state is not ActionState.INTENDED or following.approvals:
+            return None
+        return lambda spent: not any(budgets(following, spent, self._config, self._clock()))
 
     def _next(self, action: Action) -> Action | None:
         """The action after one step; itself, or None, if there is nothing to do now."""
@@ -197,8 +204,7 @@ class RollbackExecutor:
             return self._telling.end(
                 action, ActionState.OBSERVED, f"Would have rolled {move}, but the mode is observe."
             )
-        moved = self._actions.moved_since(now - max(self._config.window, self._config.cooldown))
-        limited = limits(action, case, moved, self._config, now) if mode is Mode.AUTO else ()
+        limited = limits(action, case, self._actions.spent(), self._config, now) if mode is Mode.AUTO else ()
         if mode is Mode.PROPOSE or limited:
             due = now + self._config.proposal_expires
             why = f" Not without a person: {'; '.join(limited)}." if limited else ""

@@ -6,9 +6,10 @@ the MODEL is poisoned. Where the stream is (tampered labels, faulty data), or wh
 model is no better.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import inf
 
 import msgspec
 
@@ -108,22 +109,35 @@ def judge(action: Action, case: Case, config: RollbackConfig, now: float) -> Jud
     return Judged(Outcome.HOLD if missing else Outcome.ACT, tuple(missing), weighed.families, served.version, looked)
 
 
-def limits(action: Action, case: Case, moved: Sequence[Action], config: RollbackConfig, now: float) -> tuple[str, ...]:
-    """Why nothing may be done without a person now, whatever the evidence; `moved` is what has been done so far."""
+def limits(action: Action, case: Case, spent: Sequence[Action], config: RollbackConfig, now: float) -> tuple[str, ...]:
+    """Why nothing may be done without a person now, whatever the evidence; `spent` as in `budgets`."""
     reasons = [*config.frozen(now), *case.troubles]
     if case.stopped is not None:
         reasons.append(case.stopped)
     if case.poisoned > config.max_models:
         reasons.append(f"{case.poisoned} models look poisoned at once")
-    own = [other for other in moved if other.model == action.model and other.incident != action.incident]
-    last = max((other.moved_at for other in own if other.moved_at is not None), default=None)
-    if last is not None and now < last + config.cooldown:
-        reasons.append(f"the last rollback was at {utc(last)}, cooldown until {utc(last + config.cooldown)}")
-    for what, limit, done in (("this model", config.per_model, own), ("all models", config.fleet, moved)):
-        spent = sum(1 for other in done if now - config.window < (other.moved_at or 0.0))
-        if spent >= limit:
-            reasons.append(f"the budget of {limit} rollbacks of {what} is spent")
-    return tuple(reasons)
+    return (*reasons, *budgets(action, spent, config, now))
+
+
+def budgets(action: Action, spent: Sequence[Action], config: RollbackConfig, now: float) -> Iterator[str]:
+    """Why the cooldown, or a budget, lets nothing be done now.
+
+    Args:
+        action: What is to be done.
+        spent: All actions that were done, may have been, or are under way.
+        config: The section `rollback`.
+        now: Epoch seconds of the wall clock.
+    """
+    at = {other.incident: other.spent_at or 0.0 for other in spent if other.incident != action.incident}
+    own = [at[other.incident] for other in spent if other.model == action.model and other.incident in at]
+    last = max(own, default=0.0)
+    if last == inf:
+        yield "another rollback of this model is under way"
+    elif now < last + config.cooldown:
+        yield f"the last rollback was at {utc(last)}, cooldown until {utc(last + config.cooldown)}"
+    for what, limit, done in (("this model", config.per_model, own), ("all models", config.fleet, at.values())):
+        if sum(now - config.window < moment for moment in done) >= limit:
+            yield f"the budget of {limit} rollbacks of {what} is spent"
 
 
 def unsafe(target: ModelVersion, bad: ModelVersion, onset_low: float, floor: float = 0.0) -> str | None:

@@ -7,7 +7,7 @@ from functools import partial
 
 from monitor.detection.answers import STATE, Answers
 from monitor.rollback import signing
-from monitor.rollback.action import Action
+from monitor.rollback.action import ACTED_STATES, Action
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
 from monitor.rollback.http_registry import HttpRegistry, HttpRegistryConfig
@@ -53,7 +53,7 @@ def marker(config: Config, registry: ModelRegistry, store: Store) -> Marker:
         registry,
         store.marks,
         lambda model: (Answers(store.state(STATE + model)), store.incidents(models=[model])),
-        lambda: store.actions.moved_since(0.0),
+        lambda: [action for action in store.actions.all() if action.state in ACTED_STATES],
         soak=config.known_good.soak,
         sign=signer(config.known_good),
         clock=time.time,

@@ -1,16 +1,25 @@
 """The action log in the store: one rollback of one incident each."""
 
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
-from monitor.rollback.action import ACTED_STATES, OPEN_STATES, Action
+from monitor.rollback.action import OPEN_STATES, SPENT_STATES, Action, Allowed
 from monitor.store.audit import of_action
-from monitor.store.audit_table import append
+from monitor.store.audit_table import append, take_turn
 from monitor.store.database import Database
 from monitor.store.fence import FencedError, Holding, check
 from monitor.store.tables import ACTIONS
+
+_STORED = select(ACTIONS.c.incident, ACTIONS.c.document).order_by(ACTIONS.c.requested_at, ACTIONS.c.incident)
+_SPENT = _STORED.where(ACTIONS.c.state.in_([state.value for state in SPENT_STATES]))
+
+
+class _NotAllowedError(Exception):
+    """Undoes the transaction of a step that is not allowed."""
 
 
 class ActionTable:
@@ -41,25 +50,29 @@ class ActionTable:
                 connection.execute(insert(ACTIONS).values(row))
             append(self._database, connection, of_action(before, action))
 
-    def advance(self, before: Action, after: Action) -> bool:
+    def advance(self, before: Action, after: Action, *, allowed: Allowed | None = None) -> bool:
         """Replace `before` by `after`, the same incident's; False, and nothing done, if it is not `before` any more.
 
-        Nor is anything done if the shard that it belongs to has another owner by now.
+        Nor is anything done if the shard that it belongs to has another owner by now, or if `allowed` says no to what
+        all replicas have spent on other incidents. One transaction at a time asks that.
         """
         this = ACTIONS.c.incident == before.incident
         unchanged = ACTIONS.c.document == action_row(before)["document"]
-        with suppress(FencedError), self._database.writing() as connection:
+        with suppress(FencedError, _NotAllowedError), self._database.writing() as connection:
             self._fence(connection, this)
             replaced = update(ACTIONS).where(this, unchanged).values(action_row(after))
             if connection.execute(replaced).rowcount == 1:
+                if allowed is not None:
+                    take_turn(self._database, connection)
+                    if not allowed(self._decoded_all(connection.execute(_SPENT.where(~this)).all())):
+                        raise _NotAllowedError
                 append(self._database, connection, of_action(before, after))
                 return True
         return False
 
-    def moved_since(self, moment: float) -> list[Action]:
-        """Actions in one of ACTED_STATES that moved an alias at `moment` (epoch seconds) or later, oldest first."""
-        acted = self._where(ACTIONS.c.state.in_([state.value for state in ACTED_STATES]))
-        return [action for action in acted if action.moved_at is not None and action.moved_at >= moment]
+    def spent(self) -> list[Action]:
+        """Actions of all replicas in one of SPENT_STATES, oldest first."""
+        return self._decoded_all(self._database.read(_SPENT))
 
     def _fence(self, connection: Connection, this: ColumnElement[bool]) -> None:
         """Raise FencedError if the shard of an action has another owner by now."""
@@ -69,8 +82,9 @@ class ActionTable:
             check(self._database, connection, shard, held.get(shard, -1))
 
     def _where(self, *conditions: ColumnElement[bool]) -> list[Action]:
-        query = select(ACTIONS.c.incident, ACTIONS.c.document).where(*conditions)
-        rows = self._database.read(query.order_by(ACTIONS.c.requested_at, ACTIONS.c.incident))
+        return self._decoded_all(self._database.read(_STORED.where(*conditions)))
+
+    def _decoded_all(self, rows: Iterable[Any]) -> list[Action]:
         return [self._decoded(name, document) for name, document in rows]
 
     def _decoded(self, incident: str, document: bytes) -> Action:

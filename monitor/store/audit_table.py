@@ -84,12 +84,20 @@ def append(database: Database, connection: Connection, acts: Sequence[Act]) -> N
     """Write acts in the transaction that does what they say. Do it last: it waits for whoever else is writing some."""
     if not acts:
         return
-    start = Head()
-    database.put(connection, AUDIT_END, [{"id": 1, "number": start.number, "digest": start.digest}], replace=False)
-    # An update, because that locks the row: numbers are given to one transaction at a time.
-    connection.execute(update(AUDIT_END).values(number=AUDIT_END.c.number + len(acts)))
+    take_turn(database, connection)
     end = connection.execute(select(AUDIT_END.c.number, AUDIT_END.c.digest)).one()
-    entries = list(chained(acts, Head(end.number - len(acts), end.digest)))
+    entries = list(chained(acts, Head(end.number, end.digest)))
     rows = [{"number": e.number, "previous": e.previous, "document": e.document, "digest": e.digest} for e in entries]
     connection.execute(insert(AUDIT), rows)
-    connection.execute(update(AUDIT_END).values(digest=entries[-1].digest))
+    connection.execute(update(AUDIT_END).values(number=entries[-1].number, digest=entries[-1].digest))
+
+
+def take_turn(database: Database, connection: Connection) -> None:
+    """Wait until no other transaction writes acts, and keep others waiting until this one ends.
+
+    Do it after everything else that may wait for another transaction, or two of them wait for each other.
+    """
+    start = Head()
+    database.put(connection, AUDIT_END, [{"id": 1, "number": start.number, "digest": start.digest}], replace=False)
+    # An update, because that locks the row, whatever it changes.
+    connection.execute(update(AUDIT_END).values(number=AUDIT_END.c.number))

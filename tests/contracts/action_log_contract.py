@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.rollback.action import ACTED_STATES, OPEN_STATES, Action, ActionLog, ActionState
+from monitor.rollback.action import OPEN_STATES, SPENT_STATES, Action, ActionLog, ActionState
 
 
 class Subject(Protocol):
@@ -64,7 +64,7 @@ class ActionLogContract:
 
     def test_an_empty_log_has_nothing(self, subject: Subject) -> None:
         assert list(subject.log.unfinished()) == []
-        assert list(subject.log.moved_since(0.0)) == []
+        assert list(subject.log.spent()) == []
 
     @pytest.mark.parametrize("state", sorted(OPEN_STATES))
     def test_an_open_action_comes_back_as_it_was_saved(self, subject: Subject, state: ActionState) -> None:
@@ -92,16 +92,29 @@ class ActionLogContract:
         assert list(subject.log.unfinished()) == []
 
     @pytest.mark.parametrize("state", sorted(ActionState))
-    def test_only_what_was_moved_counts_for_cooldown_and_budgets(self, subject: Subject, state: ActionState) -> None:
+    def test_only_what_may_have_moved_something_counts(self, subject: Subject, state: ActionState) -> None:
         saved = action(state=state, moved_at=90.0)
         subject.log.save(saved)
-        assert list(subject.log.moved_since(90.0)) == ([saved] if state in ACTED_STATES else [])
-        assert list(subject.log.moved_since(90.5)) == []
+        assert list(subject.log.spent()) == ([saved] if state in SPENT_STATES else [])
+        assert (saved.spent_at is not None) == (state in SPENT_STATES)
 
-    def test_what_was_moved_comes_oldest_first(self, subject: Subject) -> None:
+    def test_what_is_spent_comes_oldest_first(self, subject: Subject) -> None:
         for incident, requested_at in (("b", 2.0), ("a", 1.0)):
             subject.log.save(action(incident, ActionState.MOVED, requested_at=requested_at, moved_at=50.0))
-        assert [found.incident for found in subject.log.moved_since(0.0)] == ["a", "b"]
+        assert [found.incident for found in subject.log.spent()] == ["a", "b"]
+
+    def test_a_step_is_taken_only_if_what_others_have_spent_allows_it(self, subject: Subject) -> None:
+        first, done = action(), action("i2", ActionState.RECOVERED, moved_at=50.0)
+        intended = action(state=ActionState.INTENDED, to_version="1.1.0")
+        subject.log.save(first)
+        subject.log.save(done)
+        asked: list[list[Action]] = []
+        assert not subject.log.advance(first, intended, allowed=lambda spent: asked.append(list(spent)) is not None)
+        subject.reopen()
+        assert list(subject.log.unfinished()) == [first]
+        assert subject.log.advance(first, intended, allowed=lambda spent: list(spent) == [done])
+        assert asked == [[done]]
+        assert list(subject.log.unfinished()) == [intended]
 
     def test_an_action_is_replaced_only_where_it_is_still_what_it_was(self, subject: Subject) -> None:
         first = action()
@@ -122,7 +135,7 @@ class ActionLogContract:
         subject.log.save(done)
         subject.reopen()
         assert list(subject.log.unfinished()) == [waiting]
-        assert list(subject.log.moved_since(0.0)) == [done]
+        assert list(subject.log.spent()) == [waiting, done]
 
     @given(saves=st.lists(ACTIONS, max_size=12), cut=st.integers(0, 12))
     @settings(
@@ -144,5 +157,5 @@ class ActionLogContract:
             incident: last for incident, last in expected.items() if last.state in OPEN_STATES
         }
         assert [found.requested_at for found in unfinished] == sorted(found.requested_at for found in unfinished)
-        acted = {a.incident for a in expected.values() if a.state in ACTED_STATES and (a.moved_at or -1.0) >= 25.0}
-        assert {found.incident for found in subject.log.moved_since(25.0)} == acted
+        spent = {action.incident for action in expected.values() if action.state in SPENT_STATES}
+        assert {found.incident for found in subject.log.spent()} == spent

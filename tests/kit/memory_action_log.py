@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from monitor.rollback.action import ACTED_STATES, OPEN_STATES, Action
+from monitor.rollback.action import OPEN_STATES, SPENT_STATES, Action, Allowed
 
 
 class MemoryActionLog:
@@ -18,15 +18,17 @@ class MemoryActionLog:
     def save(self, action: Action) -> None:
         self.actions[action.incident] = action
 
-    def advance(self, before: Action, after: Action) -> bool:
+    def advance(self, before: Action, after: Action, *, allowed: Allowed | None = None) -> bool:
         if self.fenced or self.actions.get(before.incident) != before:
+            return False
+        others = [action for action in self.spent() if action.incident != before.incident]
+        if allowed is not None and not allowed(others):
             return False
         self.actions[before.incident] = after
         return True
 
-    def moved_since(self, moment: float) -> Sequence[Action]:
-        acted = (action for action in self.actions.values() if action.state in ACTED_STATES)
-        return self._oldest_first(a for a in acted if a.moved_at is not None and a.moved_at >= moment)
+    def spent(self) -> Sequence[Action]:
+        return self._oldest_first(action for action in self.actions.values() if action.state in SPENT_STATES)
 
     def _oldest_first(self, actions: Iterable[Action]) -> Sequence[Action]:
         return sorted(actions, key=lambda action: (action.requested_at, action.incident))

@@ -10,7 +10,7 @@ import msgspec
 
 from alerting.incident import Incident
 from monitor.detection.answers import Answers
-from monitor.rollback.action import Action, ActionState
+from monitor.rollback.action import Action, ActionState, Allowed
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
@@ -209,13 +209,13 @@ class WatchedLog:
     def save(self, action: Action) -> None:
         raise AssertionError(f"the executor replaces only what it has read, and not {action.incident}")
 
-    def advance(self, before: Action, after: Action) -> bool:
+    def advance(self, before: Action, after: Action, *, allowed: Allowed | None = None) -> bool:
         self._world.reach("still mine" if after == before else f"advance {after.state}")
-        done = self._world.log.advance(before, after)
+        done = self._world.log.advance(before, after, allowed=allowed)
         if after != before:
             self._world.reach(f"advanced {after.state}")
         return done
 
-    def moved_since(self, moment: float) -> Sequence[Action]:
-        self._world.reach("moved_since")
-        return self._world.log.moved_since(moment)
+    def spent(self) -> Sequence[Action]:
+        self._world.reach("spent")
+        return self._world.log.spent()

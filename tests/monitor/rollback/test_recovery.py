@@ -12,7 +12,7 @@ from tests.kit.rollback_world import MODEL, Crash, World, passing, permanent
 
 BACK = [(MODEL, "1.2.0", "1.1.0")]
 CALLS = [
-    *("unfinished", "case", "current", "versions", "moved_since", "advance intended", "advanced intended"),
+    *("unfinished", "case", "current", "versions", "spent", "advance intended", "advanced intended"),
     *("on_state", "case", "current", "versions", "still mine", "move", "moved", "advance moved", "advanced moved"),
     *("on_state", "case", "current"),
 ]

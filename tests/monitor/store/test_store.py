@@ -202,7 +202,7 @@ def test_actions_are_read_by_what_is_left_to_do(store: Store) -> None:
     store.actions.save(action("i1"))
     store.actions.save(action("i3", ActionState.RECOVERED, moved_at=10.0))
     assert [found.incident for found in store.actions.unfinished()] == ["i2", "i1"]
-    assert [found.incident for found in store.actions.moved_since(10.0)] == ["i3"]
+    assert [found.incident for found in store.actions.spent()] == ["i2", "i3"]
 
 
 def test_one_state_is_read_by_its_name(store: Store) -> None:
