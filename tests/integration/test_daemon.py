@@ -3,43 +3,18 @@
 import itertools
 import json
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from alerting.incident import Incident
-from monitor.store.store import Store
 from tests.kit.brokers import Broker
+from tests.kit.daemon import Daemon
 from tests.kit.http_server import Server
 from tests.kit.served_model import served
 
-CONFIG = """
-kafka:
-  bootstrap_servers: ["{broker}"]
-  topics: [{topic}]
-  group_id: {topic}
-  session_timeout: 2
-  heartbeat_interval: 0.2
-models:
-  "*": {{reference: {{events: 2000}}}}
-detection: {{budget: 10000}}
-store: {{path: {folder}/tocsin.db, commit_every: 0.2}}
-quarantine: {{file: {folder}/quarantine.jsonl}}
-alerting:
-  network: {{allow: [127.0.0.1]}}
-  receivers:
-    - {{kind: webhook, name: hook, url: "{hook}"}}
-registry: {{kind: file, path: {folder}/registry.json}}
-rollback: {{mode: auto, persistence: 0, confirm: 0, max_evidence_age: 1.0e+9}}
-server: {{port: {port}}}
-"""
 REGISTRY = {
     "models": {
         "mail": {
@@ -53,70 +28,10 @@ REGISTRY = {
 }
 
 
-class Daemon:
-    """`tocsin run` on a topic of its own."""
-
-    def __init__(self, broker: Broker, topic: str, folder: Path, hook: Server) -> None:
-        self.broker, self.topic, self.folder, self.hook = broker, topic, folder, hook
-        broker.create_topic(topic)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        port = self.url.rpartition(":")[2]
-        text = CONFIG.format(broker=broker.address, topic=topic, folder=folder, hook=hook.address, port=port)
-        (folder / "tocsin.yaml").write_text(text)
-        (folder / "registry.json").write_text(json.dumps(REGISTRY))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "monitor.commands.cli", "run", "--config", str(self.folder / "tocsin.yaml")]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def stop(self, number: signal.Signals) -> int:
-        assert self.process is not None
-        if number is signal.SIGTERM:  # before it serves, it has nothing to end in order
-            self.wait_until(lambda: self.metric("tocsin_build_info") == 1)
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-    def metric(self, name: str, with_labels: str = "") -> float:
-        """The sum of a metric's series that have these labels; 0 while the daemon does not answer."""
-        try:
-            lines = httpx.get(f"{self.url}/metrics").text.splitlines()
-        except httpx.TransportError:
-            return 0.0
-        return sum(
-            float(line.split()[-1])
-            for line in lines
-            if line.partition("{")[0].partition(" ")[0] == name and with_labels in line
-        )
-
-    def wait_until(self, true: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not true():
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()[-3000:]
-            time.sleep(0.05)
-
-    def wait_until_read(self, count: int) -> None:
-        """Wait until everything produced so far is committed."""
-        store = self.folder / "tocsin.db"
-        self.wait_until(lambda: store.exists() and sum(self._stored().values()) >= count)
-
-    def _stored(self) -> dict[object, int]:
-        store = Store(self.folder / "tocsin.db")
-        try:
-            return dict(store.offsets())
-        finally:
-            store.close()
-
-    def result(self) -> tuple[list[Incident], dict[str, bytes]]:
-        store = Store(self.folder / "tocsin.db")
-        try:
-            states = {name: blob for name, blob in store.states().items() if name.startswith(("watch/", "pipeline"))}
-            return store.incidents(), states
-        finally:
-            store.close()
+def on_a_file(broker: Broker, topic: str, folder: Path, hook: Server) -> Daemon:
+    """A daemon whose registry is a file, in which version 2 serves."""
+    (folder / "registry.json").write_text(json.dumps(REGISTRY))
+    return Daemon(broker, topic, folder, hook, registry=f"{{kind: file, path: {folder}/registry.json}}")
 
 
 @pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
@@ -144,7 +59,7 @@ def told(hook: Server) -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_a_poisoned_version_is_found_told_and_rolled_back(broker: Broker, tmp_path: Path, hook: Server) -> None:
-    daemon = Daemon(broker, f"whole-{tmp_path.name}", tmp_path, hook)
+    daemon = on_a_file(broker, f"whole-{tmp_path.name}", tmp_path, hook)
     events = served(3000, flip_from=2000)
     broker.write(daemon.topic, [*events, b"{bad", None])
     daemon.start()
@@ -179,7 +94,7 @@ def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Se
     folders = [tmp_path / name for name in ("whole", "killed")]
     for folder in folders:
         folder.mkdir()
-    whole = Daemon(broker, f"whole-{tmp_path.name}", folders[0], hook)
+    whole = on_a_file(broker, f"whole-{tmp_path.name}", folders[0], hook)
     broker.write(whole.topic, events)
     whole.start()
     whole.wait_until_read(len(events))
@@ -187,7 +102,7 @@ def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Se
     assert whole.stop(signal.SIGTERM) == 0
     expected, told_before = told(hook), len(hook.requests)
 
-    killed = Daemon(broker, f"killed-{tmp_path.name}", folders[1], hook)
+    killed = on_a_file(broker, f"killed-{tmp_path.name}", folders[1], hook)
     cuts = [0, 700, 2600, 4300, len(events)]
     for low, high in itertools.pairwise(cuts):
         killed.start()
