@@ -41,6 +41,7 @@ def rollback_plan(
     model: Annotated[str, typer.Argument(help="The model.")], config: ConfigOption, output: OutputOption = Output.TEXT
 ) -> None:
     """Print what would be done about a model now, and why not; changes nothing. Asks the registry."""
+    from monitor.detection.answers import STATE, Answers  # noqa: PLC0415 - see `rollback_status`
     from monitor.rollback.policy import unsafe  # noqa: PLC0415 - see `rollback_status`
     from monitor.rollback.registry import RegistryError  # noqa: PLC0415 - see `rollback_status`
     from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`
@@ -48,9 +49,9 @@ def rollback_plan(
 
     with config_errors(output), daemon.stored(config) as (settings, store), guard.registered(settings) as registry:
         try:
-            bad = registry.current(model)
+            bad, carried = registry.current(model), Answers(store.state(STATE + model)).carried()
             for version in registry.versions(model):
-                flaw = unsafe(version, bad, time.time())
+                flaw = unsafe(version, bad, time.time(), carried=carried)
                 serves = version.version == bad.version
                 facts = {"model": model, "version": version.version, "serves": serves, "flaw": None if serves else flaw}
                 told = "serves now" if serves else flaw or "could serve"

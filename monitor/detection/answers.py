@@ -6,11 +6,12 @@ do not depend on an estimated onset, and a late label counts for the version tha
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
-from monitor.intake.events import ClassLabel, class_name
+from monitor.intake.events import ClassLabel, Value, class_name
 
 STATE = "answers/"
 """The states in the store that hold this; the model's name follows."""
@@ -20,6 +21,10 @@ MAX_NAMES = 64
 """Sources, and labelers, that are counted on their own, first come first; so a flood of invented names is one."""
 MAX_CLASSES = 33
 """Classes on their own."""
+MAX_FEATURES = 1024
+"""Features on their own, first come first."""
+EVERY = 16
+"""Of so many answers of a version one is looked at for the features that it was made from."""
 OTHERS = "(others)"
 NOBODY = "(none)"
 
@@ -45,6 +50,10 @@ class Answered(msgspec.Struct):
     """Answers by source and class."""
     sources: Counts = {}
     labelers: Counts = {}
+    looked_at: int = 0
+    """Answers whose features were looked at."""
+    features: dict[str, int] = {}
+    """How many of those had each feature."""
 
     def contradictions(self, witness: str) -> Counts:
         """Labelled answers by `source` or by `labeler`."""
@@ -79,10 +88,29 @@ class Answers:
         """The version that gave the newest answer."""
         return max(self._versions.values(), key=lambda answered: answered.last, default=None)
 
-    def take(self, version: str, source: str | None, predicted: ClassLabel, ts: float) -> None:
-        """Count an answer."""
+    def carried(self) -> set[str] | None:
+        """The features that most of the answers of the newest version were made from; None if none was looked at.
+
+        Most, because a few odd events of one source must not decide which version may serve.
+        """
+        newest = self.newest()
+        if newest is None or not newest.looked_at:
+            return None
+        return {name for name, count in newest.features.items() if 2 * count > newest.looked_at}
+
+    def take(
+        self,
+        version: str,
+        source: str | None,
+        predicted: ClassLabel,
+        ts: float,
+        features: Mapping[str, Value] = MappingProxyType({}),
+    ) -> None:
+        """Count an answer, and now and then what it was made from."""
         answered = self._answered(version, ts)
         answered.last = max(answered.last, ts)
+        if features and answered.predictions % EVERY == 0:
+            _look(answered, features)
         answered.predictions += 1
         by_class = answered.predicted.setdefault(self._name(SOURCE, source), {})
         name = self._class(predicted)
@@ -123,6 +151,14 @@ class Answers:
 
     def _class(self, value: ClassLabel) -> str:
         return _slot(self._state.classes, class_name(value), MAX_CLASSES)
+
+
+def _look(answered: Answered, features: Mapping[str, Value]) -> None:
+    seen = answered.features
+    answered.looked_at += 1
+    for name, value in features.items():
+        if value is not None and (name in seen or len(seen) < MAX_FEATURES):
+            seen[name] = seen.get(name, 0) + 1
 
 
 def _slot(known: list[str], name: str, limit: int) -> str:

@@ -141,7 +141,7 @@ class Watch:
         """Take in a prediction, or features alone."""
         index = self._next(ts)
         if isinstance(event, Prediction):
-            self.answers.take(event.version, event.source, event.prediction, ts)
+            self.answers.take(event.version, event.source, event.prediction, ts, event.features)
         if self.bank is None:
             if isinstance(event, Prediction):
                 self._predictions.append(event)

@@ -177,9 +177,10 @@ class RollbackExecutor:
             return self._hold(action, judged, reason)
         versions = self._registry.versions(action.model)
         began, floor = trouble_began(action, case), floor_of(versions, action.model, self._config)
-        target = choose_target(versions, bad, began, floor)
+        carried = case.answers.carried()
+        target = choose_target(versions, bad, began, floor, carried)
         if target is None:
-            flaws = [f"{version.version}: {unsafe(version, bad, began, floor)}" for version in versions[1:6]]
+            flaws = [f"{version.version}: {unsafe(version, bad, began, floor, carried)}" for version in versions[1:6]]
             told = f" ({'; '.join(flaws)})" if flaws else ""
             return self._hold(action, judged, f"no older version was known to be good before {utc(began)}{told}")
         disappointing = worse(target.version, bad.version, case.answers, self._config)

@@ -11,9 +11,9 @@
           "1.2.0": {"created": "2026-03-05T08:00:00Z", "ready": true, "revoked": false}}}}}
 
 `created` is required; times are ISO 8601 or epoch seconds. `trained_until` is the time of the newest data that a
-version was trained on. `uri` is for the serving process, which may watch the file and load what the alias names; where
-it is a file or a folder here, Tocsin compares it with `digest`. A key that is not listed here is an error: a misspelt
-`revoked` must not make a version eligible.
+version was trained on, `inputs` lists the features that it cannot do without. `uri` is for the serving process, which
+may watch the file and load what the alias names; where it is a file or a folder here, Tocsin compares it with
+`digest`. A key that is not listed here is an error: a misspelt `revoked` must not make a version eligible.
 
 Tocsin replaces the file in one step (written beside it, synced, renamed), so a reader sees the old or the
 new content, never half of it, and a watcher should watch the folder or compare the content. Writers of
@@ -60,6 +60,7 @@ class _Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     ready: bool = True
     revoked: bool = False
     trained_until: Timestamp | None = None
+    inputs: tuple[str, ...] | None = None
     known_good_signature: str | None = None
 
 
@@ -240,4 +241,5 @@ def _model_version(model: str, name: str, version: _Version) -> ModelVersion:
         revoked=version.revoked,
         signature=version.known_good_signature,
         trained_until=None if version.trained_until is None else epoch(version.trained_until),
+        inputs=version.inputs,
     )

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from alerting.section import Section
 from monitor.intake.events import epoch
 from monitor.rollback.mlflow_rest import MlflowRest, RestConfig
-from monitor.rollback.registry import AliasMovedError, ModelVersion, RegistryError
+from monitor.rollback.registry import UNREADABLE, AliasMovedError, ModelVersion, RegistryError
 
 _BLANKS = frozenset({"model", "alias", "version", "expected", "to", "known_good_at", "signature"})
 _MOVED_MEANWHILE = (" was answered 409:", " was answered 412:")
@@ -62,6 +62,8 @@ class Versions(Request):
     known_good_at: str = "known_good_at"
     signature: str = "known_good_signature"
     trained_until: str = "trained_until"
+    inputs: str = "inputs"
+    """A list of the features that a version cannot do without."""
 
 
 class HttpRegistryConfig(RestConfig):
@@ -185,6 +187,7 @@ class HttpRegistry:
             # One that cannot be read says nothing about when: the safe side is that it was trained on everything.
             trained_until=None if not trained else _moment(trained) or float("inf"),
             signature=str(signature) if signature else None,
+            inputs=_inputs(_find(item, places.inputs)),
         )
 
 
@@ -206,6 +209,12 @@ def _find(answer: object, place: str) -> Any:  # noqa: ANN401 - a value of someb
             return None
         answer = answer.get(name)
     return answer
+
+
+def _inputs(found: object) -> tuple[str, ...] | None:
+    if found is None:
+        return None
+    return tuple(map(str, found)) if isinstance(found, list) else UNREADABLE
 
 
 def _moment(found: object) -> float | None:

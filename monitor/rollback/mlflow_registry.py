@@ -10,6 +10,7 @@ Tags on a model version that Tocsin reads:
     tocsin.digest          sha256:<hex> of the artefact, recorded at promotion
     tocsin.revoked         any value but "false": never roll back to this version
     tocsin.trained_until   ISO 8601 time of the newest data that it was trained on
+    tocsin.inputs          JSON list of the features that it cannot do without
 """
 
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import structlog
 from monitor.intake.events import epoch
 from monitor.rollback.artefacts import of_folder
 from monitor.rollback.mlflow_rest import ARTIFACTS, MlflowConfig, MlflowRest
-from monitor.rollback.registry import AliasMovedError, ModelVersion, RegistryError
+from monitor.rollback.registry import UNREADABLE, AliasMovedError, ModelVersion, RegistryError
 
 __all__ = ["MlflowConfig", "MlflowRegistry"]
 
@@ -30,6 +31,7 @@ DIGEST_TAG = "tocsin.digest"
 REVOKED_TAG = "tocsin.revoked"
 SIGNATURE_TAG = "tocsin.known_good_signature"
 TRAINED_TAG = "tocsin.trained_until"
+INPUTS_TAG = "tocsin.inputs"
 
 _PAGE_SIZE = 1000
 _PROXIED = "mlflow-artifacts:"
@@ -222,7 +224,15 @@ def _model_version(found: _Version, name: str) -> ModelVersion:
         revoked=tags.get(REVOKED_TAG, "false").strip().lower() != "false",
         # One that cannot be read says nothing about when: the safe side is that it was trained on everything.
         trained_until=(_moment(found, TRAINED_TAG) or float("inf")) if tags.get(TRAINED_TAG) else None,
+        inputs=_inputs(tags[INPUTS_TAG]) if tags.get(INPUTS_TAG) else None,
     )
+
+
+def _inputs(text: str) -> tuple[str, ...]:
+    try:
+        return msgspec.json.decode(text, type=tuple[str, ...])
+    except msgspec.DecodeError:
+        return UNREADABLE
 
 
 def _moment(found: _Version, tag: str) -> float | None:

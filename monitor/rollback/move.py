@@ -86,7 +86,8 @@ class Mover:
         if target is None:
             return f"{action.to_version} is no longer there"
         floor = floor_of(versions, action.model, self._config)
-        flaw = unsafe(target, bad, trouble_began(action, case), floor) or self._tampered(target)
+        began, carried = trouble_began(action, case), case.answers.carried()
+        flaw = unsafe(target, bad, began, floor, carried) or self._tampered(target)
         return None if flaw is None else f"{target.version} is no longer a version that is known to be good: {flaw}"
 
     def settle(self, action: Action, error: RegistryError) -> Action:

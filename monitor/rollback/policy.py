@@ -6,7 +6,7 @@ the MODEL is poisoned. Where the stream is (tampered labels, faulty data), or wh
 model is no better.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import inf
@@ -140,7 +140,13 @@ def budgets(action: Action, spent: Sequence[Action], config: RollbackConfig, now
             yield f"the budget of {limit} rollbacks of {what} is spent"
 
 
-def unsafe(target: ModelVersion, bad: ModelVersion, onset_low: float, floor: float = 0.0) -> str | None:
+def unsafe(
+    target: ModelVersion,
+    bad: ModelVersion,
+    onset_low: float,
+    floor: float = 0.0,
+    carried: Collection[str] | None = None,
+) -> str | None:
     """Why `target` may not replace `bad`, if the trouble began at `onset_low` or later; None if it may.
 
     Args:
@@ -148,8 +154,10 @@ def unsafe(target: ModelVersion, bad: ModelVersion, onset_low: float, floor: flo
         bad: The version that serves.
         onset_low: Epoch seconds.
         floor: When the oldest version was created that may serve, epoch seconds.
+        carried: Features that events carry now; None if that is not known.
     """
     trained = target.trained_until
+    lacking = [] if carried is None else [name for name in target.inputs or () if name not in carried]
     flaws = {
         "it is not ready": not target.ready,
         "it is revoked": target.revoked,
@@ -159,15 +167,20 @@ def unsafe(target: ModelVersion, bad: ModelVersion, onset_low: float, floor: flo
         "it was trained on data from after the trouble began": trained is not None and trained >= onset_low,
         "it is not older": target.created >= bad.created or target.version == bad.version,
         "it is below the floor": target.created < floor,
+        f"events do not carry what it needs: {', '.join(lacking[:5])}": bool(lacking),
     }
     return next((flaw for flaw, applies in flaws.items() if applies), None)
 
 
 def choose_target(
-    versions: Iterable[ModelVersion], bad: ModelVersion, onset_low: float, floor: float = 0.0
+    versions: Iterable[ModelVersion],
+    bad: ModelVersion,
+    onset_low: float,
+    floor: float = 0.0,
+    carried: Collection[str] | None = None,
 ) -> ModelVersion | None:
     """The newest version that is safe; `versions` come newest first."""
-    return next((version for version in versions if unsafe(version, bad, onset_low, floor) is None), None)
+    return next((version for version in versions if unsafe(version, bad, onset_low, floor, carried) is None), None)
 
 
 def floor_of(versions: Iterable[ModelVersion], model: str, config: RollbackConfig) -> float:

@@ -4,6 +4,9 @@ from typing import Protocol
 
 import msgspec
 
+UNREADABLE = ("(inputs that nobody can read)",)
+"""The inputs of a version whose record of them cannot be read: no event carries them, so it never serves."""
+
 
 class ModelVersion(msgspec.Struct, frozen=True):
     """One registered version of a model."""
@@ -21,6 +24,8 @@ class ModelVersion(msgspec.Struct, frozen=True):
     revoked: bool = False
     trained_until: float | None = None
     """Epoch seconds of the newest data that it was trained on; None where nobody recorded it."""
+    inputs: tuple[str, ...] | None = None
+    """Features that it cannot do without; None where nobody recorded them."""
     signature: str | None = None
     """Of the known-good mark, in base64; see `monitor.rollback.signing`."""
     distrusted: str | None = None

@@ -27,7 +27,7 @@ class Shelf(Protocol):
     model: str
     registry: ModelRegistry
 
-    def add(self, *, digest: str | None = None) -> str:
+    def add(self, *, digest: str | None = None, inputs: list[str] | None = None) -> str:
         """Register a version, newer than all before, and return its name in events."""
 
     def point(self, version: str) -> None:
@@ -45,10 +45,11 @@ class FileShelf:
         self._entry: dict[str, dict[str, object]] = {"aliases": {}, "versions": {}}
         self._save()
 
-    def add(self, *, digest: str | None = None) -> str:
+    def add(self, *, digest: str | None = None, inputs: list[str] | None = None) -> str:
         self._load()
         day = next(self._days)
-        self._entry["versions"][f"1.{day}.0"] = {"created": f"2026-03-{day:02}T08:00:00Z", "digest": digest}
+        facts = {"created": f"2026-03-{day:02}T08:00:00Z", "digest": digest, "inputs": inputs}
+        self._entry["versions"][f"1.{day}.0"] = facts
         self._save()
         return f"1.{day}.0"
 
@@ -81,8 +82,9 @@ class MlflowShelf:
         self._numbers: dict[str, str] = {}
         server.add_model(self.model)
 
-    def add(self, *, digest: str | None = None) -> str:
+    def add(self, *, digest: str | None = None, inputs: list[str] | None = None) -> str:
         tags = {} if digest is None else {"tocsin.digest": digest}
+        tags |= {} if inputs is None else {"tocsin.inputs": json.dumps(inputs)}
         name = f"1.{len(self._numbers)}.0"
         if self._tag is not None:
             tags[self._tag] = name
@@ -108,10 +110,10 @@ class HttpShelf:
         server.models = {self.model: Kept(), "other": Kept({"9": {"version": "9", "created": 0}}, {ALIAS: "9"})}
         self.registry = HttpRegistry(server.config())
 
-    def add(self, *, digest: str | None = None) -> str:
+    def add(self, *, digest: str | None = None, inputs: list[str] | None = None) -> str:
         day = next(self._days)
         name = f"1.{day}.0"
-        facts = {"version": name, "created": f"2026-03-{day:02}T08:00:00Z", "digest": digest}
+        facts = {"version": name, "created": f"2026-03-{day:02}T08:00:00Z", "digest": digest, "inputs": inputs}
         self._server.models[self.model].versions[name] = facts
         return name
 
@@ -181,6 +183,12 @@ def test_digest_and_revocation_are_read(shelf: Shelf) -> None:
     shelf.revoke(version)
     (found,) = shelf.registry.versions(shelf.model)
     assert (found.digest, found.revoked) == (DIGEST, True)
+
+
+def test_what_a_version_needs_is_read(shelf: Shelf) -> None:
+    shelf.add()
+    shelf.add(inputs=["größe", "a, b"])
+    assert [version.inputs for version in shelf.registry.versions(shelf.model)] == [("größe", "a, b"), None]
 
 
 def test_a_move_changes_the_alias_and_nothing_else(shelf: Shelf) -> None:

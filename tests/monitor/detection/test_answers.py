@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.detection.answers import MAX_CLASSES, MAX_NAMES, MAX_VERSIONS, NOBODY, OTHERS, Answers
+from monitor.detection.answers import EVERY, MAX_CLASSES, MAX_FEATURES, MAX_NAMES, MAX_VERSIONS, NOBODY, OTHERS, Answers
 
 names = st.none() | st.sampled_from(["a", "b", "c"])
 classes = st.sampled_from(["x", "y", 1, 1.0, True])
@@ -38,6 +38,21 @@ def test_every_event_is_counted_once_for_each_kind_of_witness(rows: list[Any]) -
 def test_it_goes_on_where_it_stopped(rows: list[Any], cut: int) -> None:
     restarted = told(rows[cut:], Answers(told(rows[:cut]).dump()))
     assert restarted.dump() == told(rows).dump()
+
+
+def test_what_most_answers_were_made_from_is_known_and_a_few_odd_ones_decide_nothing() -> None:
+    answers = Answers()
+    assert answers.carried() is None
+    answers.take("1", "s", "x", 0.0)
+    assert answers.carried() is None
+    for number in range(40 * EVERY):
+        odd = number % (3 * EVERY) == 0
+        features = {"shoe": 1.0} if odd else {"age": 1.0, "size": None, "often": 1.0 if number % 64 else None}
+        answers.take("2", "s", "x", float(number), features)
+    assert answers.carried() == {"age"}
+    assert Answers(answers.dump()).carried() == {"age"}
+    answers.take("3", "s", "x", 1e6, {f"f{number}": 1.0 for number in range(2 * MAX_FEATURES)})
+    assert len(answers.carried() or ()) == MAX_FEATURES
 
 
 def test_one_and_1_0_are_the_same_class() -> None:

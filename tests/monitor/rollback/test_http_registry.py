@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from monitor.rollback.artefacts import of_chunks
 from monitor.rollback.http_registry import HttpRegistry, HttpRegistryConfig
-from monitor.rollback.registry import AliasMovedError, RegistryError
+from monitor.rollback.registry import UNREADABLE, AliasMovedError, RegistryError
 from tests.kit.http_registry_server import SECTION, TOKEN, Kept, RegistryServer
 
 
@@ -66,7 +66,9 @@ def test_a_version_without_name_or_time_is_an_error(server: RegistryServer, fact
 
 def test_training_data_whose_end_cannot_be_read_is_as_new_as_can_be(server: RegistryServer) -> None:
     server.models["mail"].versions["a"]["trained_until"] = "yesterday"
-    assert HttpRegistry(server.config()).versions("mail")[-1].trained_until == float("inf")
+    server.models["mail"].versions["a"]["inputs"] = "age"
+    found = HttpRegistry(server.config()).versions("mail")[-1]
+    assert (found.trained_until, found.inputs) == (float("inf"), UNREADABLE)
 
 
 def test_the_artefact_is_read_and_hashed(server: RegistryServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.rollback.mlflow_registry import MlflowRegistry
-from monitor.rollback.registry import AliasMovedError, RegistryError
+from monitor.rollback.registry import UNREADABLE, AliasMovedError, RegistryError
 from tests.kit.fake_mlflow import Fake, as_json, config, fake_mlflow, version
 from tests.kit.mlflow_server import MlflowServer
 
@@ -68,6 +68,18 @@ def test_a_mark_that_cannot_be_read_is_no_mark_and_is_said(fake: Fake, mark: str
         assert registry.current("net-ids").known_good_at is None
     (line,) = logs
     assert (line["log_level"], line["model"], line["version"]) == ("warning", "net-ids", "7")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "inputs"),
+    [('["age", "size"]', ("age", "size")), ("[]", ()), ("", None), ("age, size", UNREADABLE), ("[1]", UNREADABLE)],
+)
+def test_inputs_that_cannot_be_read_are_inputs_that_nobody_has(
+    fake: Fake, recorded: str, inputs: tuple[str, ...] | None
+) -> None:
+    fake.answer = lambda _: as_json({"model_version": version(7, tocsin__inputs=recorded)})
+    with closing(MlflowRegistry(config(fake.url))) as registry:
+        assert registry.current("net-ids").inputs == inputs
 
 
 def test_a_move_that_does_not_read_back_is_an_error(fake: Fake) -> None:

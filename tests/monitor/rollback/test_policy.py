@@ -24,7 +24,7 @@ from monitor.rollback.policy import (
     unsafe,
     worse,
 )
-from monitor.rollback.registry import ModelVersion
+from monitor.rollback.registry import UNREADABLE, ModelVersion
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.witnesses import lie, serve
 
@@ -103,10 +103,27 @@ def test_a_version_marked_before_the_onset_is_safe() -> None:
         {"created": 39.0},
         {"trained_until": 90.0},
         {"trained_until": float("inf")},
+        {"inputs": ("shoe",)},
     ],
 )
 def test_one_flaw_makes_a_version_unsafe(flaw: dict[str, Any]) -> None:
-    assert unsafe(ModelVersion(**(GOOD | flaw)), BAD, 90.0, floor=40.0) is not None
+    assert unsafe(ModelVersion(**(GOOD | flaw)), BAD, 90.0, 40.0, {"age"}) is not None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "carried", "why"),
+    [
+        (None, {"age"}, None),
+        (("age",), None, None),
+        (("age",), {"age", "size"}, None),
+        (("age", "shoe", "hat"), {"age", "size"}, "events do not carry what it needs: shoe, hat"),
+        (UNREADABLE, {"age"}, "events do not carry what it needs: (inputs that nobody can read)"),
+    ],
+)
+def test_a_version_needs_what_events_carry(
+    inputs: tuple[str, ...] | None, carried: set[str] | None, why: str | None
+) -> None:
+    assert unsafe(ModelVersion(**GOOD, inputs=inputs), BAD, 90.0, carried=carried) == why
 
 
 times = st.integers(0, 9).map(float)
