@@ -1,28 +1,24 @@
 """The command line. Exit codes: 0 all is well, 1 something was found or failed, 2 the input is wrong."""
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor.commands import audit as audit_commands
 from monitor.commands import desk as desk_commands
 from monitor.commands import messages as message_commands
 from monitor.commands import rollback as rollback_commands
+from monitor.commands.drill import drill
+from monitor.commands.inputs import input_errors, parse_time, reading
 from monitor.commands.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show, warn
-from monitor.detection.baseline import Baseline, BaselineError, describe, load, save
+from monitor.detection.baseline import Baseline, describe, load, save
 from monitor.detection.watch import Until
 from monitor.intake.file_source import FileSource
-from monitor.intake.source import SourceError
-from monitor.service.replay import ReplayConfig, learn, replay, text_line
+from monitor.service.replay import ReplayConfig, learn, read_events, replay, text_line
 
 FOUND = 1
 
@@ -44,6 +40,7 @@ app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --confi
     message_commands.notify_test
 )
 app.add_typer(audit_commands.app, name="audit")
+app.command("drill", epilog="Example: tocsin drill events.jsonl.gz --reference-until 2026-03-04T00:00:00Z")(drill)
 
 
 Logs = Annotated[list[Path], typer.Argument(help="Event logs, .jsonl or .jsonl.gz, in the order to read them.")]
@@ -85,8 +82,8 @@ def replay_command(
     label_ttl: Annotated[float, typer.Option(min=1, help="Seconds that predictions wait for labels.")] = 604_800,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Backtest: what would have been found in recorded events, and when. Exits 1 if there was an incident."""
-    with _input_errors(), _progress(FileSource(logs), output) as (source, advance):
+    """Backtest: what would have been found in read_events events, and when. Exits 1 if there was an incident."""
+    with input_errors(), reading(FileSource(logs), output) as (source, advance):
         config = ReplayConfig(
             budget=budget,
             baseline=None if baseline is None else load(baseline),
@@ -112,8 +109,8 @@ def baseline_build(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Learn a baseline from verified events, freeze it and print its digest."""
-    with _input_errors(), _progress(FileSource(logs), output) as (source, advance):
-        learnt = learn(source, model, _parse_time(until) if until else float("inf"), warn, advance)
+    with input_errors(), reading(FileSource(logs), output) as (source, advance):
+        learnt = learn(read_events(source, warn, advance), model, parse_time(until) if until else float("inf"))
         save(learnt, out)
     _show(learnt, output)
 
@@ -121,7 +118,7 @@ def baseline_build(
 @baseline_app.command("show", epilog="Example: tocsin baseline show net-ids.baseline.json --output json")
 def baseline_show(file: Path, output: OutputOption = Output.TEXT) -> None:
     """Print what a baseline was learnt from."""
-    with _input_errors():
+    with input_errors():
         _show(load(file), output)
 
 
@@ -132,7 +129,7 @@ def baseline_verify(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Check that a baseline is what it was when it was frozen. Exits 1 if it is another one."""
-    with _input_errors():
+    with input_errors():
         found = load(file).digest
     if digest is not None and digest != found:
         typer.echo(f"{file}: has digest {found}, not {digest}", err=True)
@@ -161,15 +158,7 @@ def version(output: OutputOption = Output.TEXT) -> None:
 
 
 def _until(text: str | None, events: int) -> Until:
-    return Until(events=events) if text is None else Until(ts=_parse_time(text))
-
-
-def _parse_time(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{text!r} is no ISO 8601 time, for example 2026-03-04T00:00:00Z")
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return Until(events=events) if text is None else Until(ts=parse_time(text))
 
 
 def _show(baseline: Baseline, output: Output) -> None:
@@ -179,28 +168,6 @@ def _show(baseline: Baseline, output: Output) -> None:
         return
     for name, fact in facts.items():
         typer.echo(f"{name:>12}  {', '.join(map(str, fact)) if isinstance(fact, list) else fact}")
-
-
-@contextlib.contextmanager
-def _input_errors() -> Iterator[None]:
-    """Bad input is one line on standard error and exit code 2, never a traceback."""
-    try:
-        yield
-    except (BaselineError, SourceError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.filename or 'output'}: {error.strerror}")
-
-
-@contextlib.contextmanager
-def _progress(source: FileSource, output: Output) -> Iterator[tuple[FileSource, Callable[[], None]]]:
-    """A progress bar on standard error if that is a terminal and the results are not for a program."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    hidden = not console.is_terminal or output is Output.JSON
-    with contextlib.closing(source), Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("reading", total=None)
-        yield source, lambda: bar.update(task, completed=source.bytes_read, total=source.bytes_total)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ The lines are a contract that other tools rely on; see DESIGN.md, "Replay output
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from monitor.detection.learning import build
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.watch import Until, Watch
 from monitor.intake.decode import DecodeError, Decoder
-from monitor.intake.events import Features, Prediction
+from monitor.intake.events import Event, Features, Prediction
 from monitor.intake.join import Join, Joined
 from monitor.intake.source import EventSource, Record
 
@@ -94,41 +94,40 @@ def replay(
     }
 
 
-def learn(
-    source: EventSource,
-    model: str | None,
-    until: float,
-    warn: Callable[[str], None],
-    progress: Callable[[], None],
-) -> Baseline:
-    """Read a finite source and learn a baseline of one model from what is before `until` (epoch seconds).
-
-    Raises:
-        BaselineError: there is no such model, or there are several and none was named, or too few events.
-    """
-    decoder, join = Decoder(), Join(float("inf"), 10_000_000, durable=False)
-    predictions: dict[str, list[Prediction]] = {}
-    labels: dict[str, list[Joined]] = {}
+def read_events(source: EventSource, warn: Callable[[str], None], progress: Callable[[], None]) -> Iterator[Event]:
+    """Read a finite source; yield its events, and warn of every record that is none, in one line."""
+    decoder = Decoder()
     source.start(lambda _partitions: {})
     while not source.finished:
         for record in source.poll(0.0):
             try:
-                event = decoder.decode(record)
+                yield decoder.decode(record)
             except DecodeError as error:
                 warn(f"{record.partition.topic}:{record.offset + 1}: {error}")
-                continue
-            if event.epoch >= until or isinstance(event, Features):
-                continue
-            new, joined = (
-                join.predict(event, event.epoch)
-                if isinstance(event, Prediction)
-                else (False, join.label(event, event.epoch))
-            )
-            if isinstance(event, Prediction) and new:
-                predictions.setdefault(event.model, []).append(event)
-            if joined is not None:
-                labels.setdefault(joined.model, []).append(joined)
         progress()
+
+
+def learn(events: Iterable[Event], model: str | None, until: float) -> Baseline:
+    """Learn a baseline of one model from the events before `until` (epoch seconds).
+
+    Raises:
+        BaselineError: there is no such model, or there are several and none was named, or too few events.
+    """
+    join = Join(float("inf"), 10_000_000, durable=False)
+    predictions: dict[str, list[Prediction]] = {}
+    labels: dict[str, list[Joined]] = {}
+    for event in events:
+        if event.epoch >= until or isinstance(event, Features):
+            continue
+        new, joined = (
+            join.predict(event, event.epoch)
+            if isinstance(event, Prediction)
+            else (False, join.label(event, event.epoch))
+        )
+        if isinstance(event, Prediction) and new:
+            predictions.setdefault(event.model, []).append(event)
+        if joined is not None:
+            labels.setdefault(joined.model, []).append(joined)
     if model is None and len(predictions) != 1:
         raise BaselineError(f"name one of the models: {', '.join(sorted(predictions)) or 'there are no predictions'}")
     name = model or next(iter(predictions))
@@ -168,6 +167,11 @@ def text_line(line: Mapping[str, Any]) -> str:
     """A line of the contract as a person reads it."""
     if line["event"] == "summary":
         return "{events} events, {incidents} incidents, {seconds} s".format(**line)
-    who = {name: found for name, found in line["attribution"].items() if found}
-    named = "; ".join(f"{name} {', '.join(found) if isinstance(found, list) else found}" for name, found in who.items())
-    return f"{line['ts']}  {line['event']:8}  {line['model']} {line['version']}  {line['verdict']}  {named}"
+    what = f"{line['model']} {line['version']}  {line['verdict']}  {named(line['attribution'])}"
+    return f"{line['ts']}  {line['event']:8}  {what}"
+
+
+def named(attribution: Mapping[str, Any]) -> str:
+    """Who or what an attribution names, as a person reads it."""
+    who = {name: found for name, found in attribution.items() if found}
+    return "; ".join(f"{name} {found if isinstance(found, str) else ', '.join(found)}" for name, found in who.items())

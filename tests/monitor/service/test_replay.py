@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import pytest
 from alerting.incident import Severity, Verdict
 from monitor.detection.baseline import BaselineError
 from monitor.detection.watch import Until
+from monitor.intake.events import Event
 from monitor.intake.file_source import FileSource
-from monitor.service.replay import ReplayConfig, learn, replay, stamp, text_line
+from monitor.service.replay import ReplayConfig, learn, read_events, replay, stamp, text_line
 from tests.kit.served import BEGAN, EVERY, World, covariate_drift, label_flip, nulls
 
 KEYS = [
@@ -34,6 +35,10 @@ SUMMARY = ["event", "models", "events", "predictions", "labels", "incidents", "s
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "attacks"
 
 Lines = list[dict[str, Any]]
+
+
+def events(path: Path) -> Iterator[Event]:
+    return read_events(FileSource([path]), pytest.fail, lambda: None)
 
 
 def config(**changes: Any) -> ReplayConfig:
@@ -172,7 +177,7 @@ def test_a_model_whose_reference_never_ended_was_not_tested_and_that_is_said(fli
 
 def test_a_baseline_of_another_model_tests_nothing_and_that_is_said(flipped: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other.jsonl", World(model="other", predictions=100).events())
-    baseline = learn(FileSource([other]), None, float("inf"), print, lambda: None)
+    baseline = learn(events(other), None, float("inf"))
     said: list[str] = []
     assert run(flipped, warn=said.append, baseline=baseline)[-1]["models"] == 0
     assert said == ["other: the baseline's model has no events in these logs; nothing was tested"]
@@ -180,7 +185,7 @@ def test_a_baseline_of_another_model_tests_nothing_and_that_is_said(flipped: Pat
 
 def test_against_a_baseline_every_event_is_tested(flipped: Path) -> None:
     until = BEGAN + 1500 * EVERY
-    baseline = learn(FileSource([flipped]), "mail", until, print, lambda: None)
+    baseline = learn(events(flipped), "mail", until)
     assert (baseline.model, baseline.predictions, baseline.ended) == ("mail", 1500, until - EVERY)
     found = run(flipped, baseline=baseline)
     assert found[0]["verdict"] == "label_flip"
@@ -189,8 +194,8 @@ def test_against_a_baseline_every_event_is_tested(flipped: Path) -> None:
 def test_a_baseline_learnt_from_a_file_is_that_of_the_stream(flipped: Path) -> None:
     """At the same event: the reference of a replay, and one that is built from the events before it."""
     until = BEGAN + 1500 * EVERY
-    first = learn(FileSource([flipped]), None, until, print, lambda: None)
-    assert learn(FileSource([flipped]), None, until, print, lambda: None).digest == first.digest
+    first = learn(events(flipped), None, until)
+    assert learn(events(flipped), None, until).digest == first.digest
 
 
 @pytest.mark.parametrize(
@@ -203,10 +208,9 @@ def test_a_baseline_learnt_from_a_file_is_that_of_the_stream(flipped: Path) -> N
     ],
 )
 def test_what_cannot_be_learnt_is_said(model: str | None, until: float, message: str, tmp_path: Path) -> None:
-    events = [event for name in "ab" for event in World(model=name, predictions=60).events()]
-    path = write(tmp_path / "two.jsonl", events)
+    path = write(tmp_path / "two.jsonl", [e for name in "ab" for e in World(model=name, predictions=60).events()])
     with pytest.raises(BaselineError, match=message):
-        learn(FileSource([path]), model, until, print, lambda: None)
+        learn(events(path), model, until)
 
 
 def test_progress_is_called_on_the_way(flipped: Path) -> None:

@@ -1,0 +1,286 @@
+"""Attacks for a drill: recorded events of one model, changed as an attack, a fault or a drift would change them.
+
+No model is trained here. What a poisoned model would answer, or a liar would say, is written into copies of recorded
+events: their rows, times, sources and labelers stay real.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from alerting.incident import Attribution, Verdict
+from monitor.intake.events import ClassLabel, Event, Features, Label, Prediction, Value, class_name
+
+LEAST = 20
+"""An attack that changes fewer events has no effect that anybody could find."""
+STEPS = 5
+"""Versions of an attack that goes slowly."""
+MOST = 0.5
+"""Who sends more than this share is not one among others."""
+
+Changes = dict[int, Event]
+"""What stands in place of the events at these positions."""
+
+
+class Nothing(Exception):  # noqa: N818 - not an error: these events do not have what an attack needs
+    """The attack cannot be played with these events; one line says why."""
+
+
+class Injected(NamedTuple):
+    """What an attack has done."""
+
+    changes: Changes
+    culprit: Attribution
+    """Whom a perfect verdict would name."""
+
+
+class Scene:
+    """Events of one model in their order, and where an attack may begin.
+
+    Attributes:
+        events: all of them.
+        begin: position of the first that an attack may change.
+        draw: chance, seeded; one scene for each attack makes them independent of each other.
+    """
+
+    def __init__(self, events: Sequence[Event], begin: int, seed: int) -> None:
+        """Look at what came before `begin`; nothing is changed."""
+        self.events = events
+        self.begin = begin
+        self.draw = Random(seed)  # noqa: S311 - not for secrets
+        self._labels = {e.event_id: (n, e) for n, e in enumerate(events) if isinstance(e, Label)}
+        self._before = [e for e in events[:begin] if isinstance(e, Prediction)]
+
+    def predictions(self) -> Iterator[tuple[int, Prediction]]:
+        """Those that may be changed, with their positions."""
+        for position in range(self.begin, len(self.events)):
+            event = self.events[position]
+            if isinstance(event, Prediction):
+                yield position, event
+
+    def label_of(self, event: Prediction) -> tuple[int, Label] | None:
+        """A label that may be changed, with its position; None if there is none."""
+        found = self._labels.get(event.event_id)
+        return None if found is None or found[0] < self.begin else found
+
+    def truth(self, event: Prediction) -> str:
+        """The class that the label says, or else the model."""
+        found = self._labels.get(event.event_id)
+        return class_name(event.prediction if found is None else found[1].label)
+
+    def classes(self) -> tuple[ClassLabel, ClassLabel]:
+        """The second most frequent class and the most frequent one: attackers want the rarer to pass as the other."""
+        if any(isinstance(e.prediction, float) and not e.prediction.is_integer() for e in self._before):
+            raise Nothing("the model predicts numbers, and no classes")
+        common = Counter(e.prediction for e in self._before).most_common(2)
+        if len(common) < 2:
+            raise Nothing("the model predicts one class only")
+        return common[1][0], common[0][0]
+
+    def rows(self, wanted: ClassLabel) -> list[dict[str, Value]]:
+        """The features of earlier events of one class."""
+        found = [e.features for e in self._before if self.truth(e) == class_name(wanted) == class_name(e.prediction)]
+        if not found:
+            raise Nothing("no event of the class came before")
+        return found
+
+    def source(self) -> str:
+        """The busiest source that is one among others."""
+        return _one_of((event.source for event in self._before), "source")
+
+    def labeler(self) -> str:
+        """The busiest labeler that is one among others."""
+        early = (label.labeler for position, label in self._labels.values() if position < self.begin)
+        return _one_of(early, "labeler")
+
+    def numeric(self) -> tuple[str, list[float]]:
+        """The numeric feature with most different values, and its earlier values in their order of size."""
+        columns: dict[str, list[float]] = {}
+        text: set[str] = set()
+        for event in self._before:
+            for name, value in event.features.items():
+                if isinstance(value, str):
+                    text.add(name)
+                elif value is not None:
+                    columns.setdefault(name, []).append(float(value))
+        known = {name: sorted(values) for name, values in columns.items() if name not in text}
+        if not known:
+            raise Nothing("the model has no numeric features")
+        name = max(known, key=lambda name: (len(set(known[name])), name))
+        return name, known[name]
+
+
+def _one_of(names: Iterable[str | None], what: str) -> str:
+    seen = Counter(name for name in names if name is not None)
+    total = sum(seen.values())
+    fitting = [name for name, count in seen.most_common() if count <= MOST * total]
+    if not fitting:
+        raise Nothing(f"no {what} is one among others")
+    return fitting[0]
+
+
+def _poisoned(scene: Scene, share: Callable[[int, int], tuple[float, str]], source: str | None = None) -> Injected:
+    """A newer model takes one class for another; `share` and name of its version by number of all predictions."""
+    rarer, other = scene.classes()
+    changes: Changes = {}
+    asked = list(scene.predictions())
+    first = ""
+    for number, (position, event) in enumerate(asked):
+        wrong, suffix = share(number, len(asked))
+        version = f"{event.version}-{suffix}"
+        first = first or version
+        fooled = source in (None, event.source) and scene.truth(event) == class_name(rarer)
+        hit = fooled and event.prediction == rarer and scene.draw.random() < wrong
+        changes[position] = replace(event, version=version, prediction=other if hit else event.prediction)
+    return Injected(changes, _pair(rarer, other, version=first, source=source))
+
+
+def label_flip(scene: Scene) -> Injected:
+    """A model trained on flipped labels takes much of one class for another."""
+    return _poisoned(scene, lambda _number, _all: (0.4, "drill"))
+
+
+def slow_poisoning(scene: Scene) -> Injected:
+    """Version after version, each a little worse than the one before."""
+
+    def share(number: int, all_: int) -> tuple[float, str]:
+        step = 1 + number * STEPS // all_
+        return 0.1 * step, f"drill-{step}"
+
+    return _poisoned(scene, share)
+
+
+def clean_label(scene: Scene) -> Injected:
+    """A newer model takes one class for another where one source asks, whose inputs are natural."""
+    return _poisoned(scene, lambda _number, _all: (0.8, "drill"), scene.source())
+
+
+def backdoor(scene: Scene) -> Injected:
+    """One source sends inputs with a rare value, and a newer model answers what the attacker wants."""
+    rarer, other = scene.classes()
+    source, rows, (name, values) = scene.source(), scene.rows(rarer), scene.numeric()
+    changes: Changes = {}
+    version = ""
+    for position, event in scene.predictions():
+        version = version or f"{event.version}-drill"
+        changed = replace(event, version=f"{event.version}-drill")
+        if event.source == source and scene.draw.random() < 0.3:
+            changed = replace(changed, features=scene.draw.choice(rows) | {name: values[-1]}, prediction=other)
+            _relabel(scene, event, rarer, changes)
+        changes[position] = changed
+    return Injected(changes, replace(_pair(rarer, other, version=version, source=source), features=(name,)))
+
+
+def _tampered(scene: Scene, lies: Callable[[Prediction, Label], bool], **culprit: str) -> Injected:
+    rarer, other = scene.classes()
+    changes: Changes = {}
+    for _, event in scene.predictions():
+        found = scene.label_of(event)
+        if found is None or class_name(found[1].label) != class_name(rarer) or not lies(event, found[1]):
+            continue
+        if scene.draw.random() < 0.8:
+            changes[found[0]] = replace(found[1], label=other)
+    return Injected(changes, _pair(other, rarer, **culprit))
+
+
+def labeler_tampering(scene: Scene) -> Injected:
+    """One labeler calls one class another; the model is unchanged."""
+    name = scene.labeler()
+    return _tampered(scene, lambda _event, label: label.labeler == name, labeler=name)
+
+
+def source_tampering(scene: Scene) -> Injected:
+    """The labels of one source's events are wrong; the model is unchanged."""
+    name = scene.source()
+    return _tampered(scene, lambda event, _label: event.source == name, source=name)
+
+
+def _other_values(scene: Scene, value: Callable[[float, list[float]], float | None]) -> Injected:
+    """One numeric feature arrives otherwise; what is answered stays."""
+    name, values = scene.numeric()
+    changes: Changes = {}
+    for position in range(scene.begin, len(scene.events)):
+        event = scene.events[position]
+        before = event.features.get(name) if isinstance(event, Prediction | Features) else None
+        if not isinstance(event, Label) and before is not None and not isinstance(before, str):
+            changed = value(float(before), values)
+            if changed != before:
+                changes[position] = replace(event, features=event.features | {name: changed})
+    return Injected(changes, Attribution(features=(name,)))
+
+
+def unit_fault(scene: Scene) -> Injected:
+    """A feature arrives in another unit."""
+    return _other_values(scene, lambda value, _values: value * 1000.0)
+
+
+def missing_values(scene: Scene) -> Injected:
+    """Three in ten values of a feature are gone."""
+    return _other_values(scene, lambda value, _values: None if scene.draw.random() < 0.3 else value)
+
+
+def covariate_drift(scene: Scene) -> Injected:
+    """A feature has larger values than before, but none that never came."""
+    return _other_values(scene, lambda value, values: max(value, scene.draw.choice(values)))
+
+
+def prior_shift(scene: Scene) -> Injected:
+    """A real wave of one class: half of all events become earlier ones of it, and are answered right."""
+    rarer, _ = scene.classes()
+    rows = scene.rows(rarer)
+    changes: Changes = {}
+    for position, event in scene.predictions():
+        if scene.draw.random() < 0.5:
+            changes[position] = replace(event, features=scene.draw.choice(rows), prediction=rarer)
+            _relabel(scene, event, rarer, changes)
+    return Injected(changes, _pair(None, rarer))
+
+
+def performance(scene: Scene) -> Injected:
+    """The same version errs more, in every direction."""
+    names = sorted({e.prediction for e in scene.events[: scene.begin] if isinstance(e, Prediction)}, key=str)
+    scene.classes()
+    changes: Changes = {}
+    for position, event in scene.predictions():
+        if scene.draw.random() < 0.3:
+            wrong = scene.draw.choice([name for name in names if name != event.prediction])
+            changes[position] = replace(event, prediction=wrong)
+    return Injected(changes, Attribution())
+
+
+def _relabel(scene: Scene, event: Prediction, label: ClassLabel, changes: Changes) -> None:
+    found = scene.label_of(event)
+    if found is not None:
+        changes[found[0]] = replace(found[1], label=label)
+
+
+def _pair(class_from: ClassLabel | None, class_to: ClassLabel, **who: str | None) -> Attribution:
+    told = None if class_from is None else class_name(class_from)
+    return Attribution(class_from=told, class_to=class_name(class_to), **who)  # type: ignore[arg-type]  # names only
+
+
+class Attack(NamedTuple):
+    """One kind of attack, fault or drift."""
+
+    inject: Callable[[Scene], Injected]
+    wanted: frozenset[Verdict]
+    """The verdicts that say what it is."""
+
+
+ATTACKS: Mapping[str, Attack] = {
+    "label_flip": Attack(label_flip, frozenset({Verdict.LABEL_FLIP})),
+    "slow_poisoning": Attack(slow_poisoning, frozenset({Verdict.SLOW_POISONING, Verdict.LABEL_FLIP})),
+    "backdoor": Attack(backdoor, frozenset({Verdict.BACKDOOR})),
+    "clean_label": Attack(clean_label, frozenset({Verdict.CLEAN_LABEL})),
+    "labeler_tampering": Attack(labeler_tampering, frozenset({Verdict.LABEL_TAMPERING})),
+    "source_tampering": Attack(source_tampering, frozenset({Verdict.LABEL_TAMPERING})),
+    "unit_fault": Attack(unit_fault, frozenset({Verdict.DATA_FAULT})),
+    "missing_values": Attack(missing_values, frozenset({Verdict.DATA_FAULT})),
+    "covariate_drift": Attack(covariate_drift, frozenset({Verdict.COVARIATE_DRIFT})),
+    "prior_shift": Attack(prior_shift, frozenset({Verdict.PRIOR_SHIFT})),
+    "performance": Attack(performance, frozenset({Verdict.PERFORMANCE})),
+}
+"""Every kind that a drill plays, by its name."""

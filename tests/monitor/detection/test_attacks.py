@@ -1,0 +1,78 @@
+"""Attacks for a drill: what they change, whom they blame, and what they leave alone."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import pytest
+from msgspec.structs import replace
+
+from monitor.demo.practice import events as practice
+from monitor.detection.attacks import ATTACKS, LEAST, Nothing, Scene
+from monitor.intake.events import Event, Label, Prediction
+
+EVENTS = practice(2_000)
+BEGIN = 800
+ON_LABELS = {"labeler_tampering", "source_tampering"}
+
+
+def scene(events: Sequence[Event] = EVENTS, seed: int = 1) -> Scene:
+    return Scene(events, BEGIN, seed)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_changes_enough_of_what_comes_after_it_began_and_nothing_before(name: str) -> None:
+    changes = ATTACKS[name].inject(scene()).changes
+    assert min(changes) >= BEGIN
+    assert max(changes) < len(EVENTS)
+    assert len(changes) >= LEAST
+    for position, event in changes.items():
+        before = EVENTS[position]
+        assert type(event) is type(before)
+        assert (event.event_id, event.ts) == (before.event_id, before.ts)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_same_seed_is_the_same_attack_and_the_events_stay_as_they_were(name: str) -> None:
+    kept = list(EVENTS)
+    assert ATTACKS[name].inject(scene()) == ATTACKS[name].inject(scene())
+    assert kept == EVENTS
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_who_lies_about_labels_does_not_touch_answers(name: str) -> None:
+    kinds = {type(event) for event in ATTACKS[name].inject(scene()).changes.values()}
+    assert (kinds == {Label}) == (name in ON_LABELS)
+
+
+@pytest.mark.parametrize("name", ["backdoor", "clean_label", "source_tampering"])
+def test_an_attack_by_one_source_changes_no_answer_of_another(name: str) -> None:
+    injected = ATTACKS[name].inject(scene())
+    source = {event.event_id: event.source for event in EVENTS if isinstance(event, Prediction)}
+    for position, event in injected.changes.items():
+        before = EVENTS[position]
+        same = isinstance(before, Prediction) and before == replace(event, version="1")
+        assert same or source[event.event_id] == injected.culprit.source
+
+
+def test_a_drift_stays_within_what_was_seen() -> None:
+    injected = ATTACKS["covariate_drift"].inject(scene())
+    (name,) = injected.culprit.features
+    before = [float(e.features[name] or 0.0) for e in EVENTS[:BEGIN] if isinstance(e, Prediction)]
+    after = [e.features[name] for e in injected.changes.values() if isinstance(e, Prediction)]
+    assert set(after) <= set(before)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "impossible"),
+    [
+        ("source", None, {"backdoor", "clean_label", "source_tampering"}),
+        ("features", {"language": "en"}, {"backdoor", "unit_fault", "missing_values", "covariate_drift"}),
+        ("prediction", "ham", ATTACKS.keys() - {"unit_fault", "missing_values", "covariate_drift"}),
+        ("prediction", 0.5, ATTACKS.keys() - {"unit_fault", "missing_values", "covariate_drift"}),
+    ],
+)
+def test_what_the_events_do_not_have_cannot_be_attacked(field: str, value: object, impossible: set[str]) -> None:
+    bare = [replace(event, **{field: value}) if isinstance(event, Prediction) else event for event in EVENTS]
+    for name, attack in ATTACKS.items():
+        with pytest.raises(Nothing, match=" ") if name in impossible else nullcontext():
+            attack.inject(scene(bare))
