@@ -30,7 +30,6 @@ from tests.kit.http_registry_server import SECTION
 from tests.kit.incidents import opened
 from tests.kit.supplies import on_loopback
 
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("no_forgotten_sockets"),
