@@ -1,8 +1,8 @@
 """Plugins for the whole tree: fixtures that several folders share."""
 
 pytest_plugins = [
-    "tests.kit.brokers",
-    "tests.kit.cluster",
+    "tests.kit.brokers",  # before who imports it
+    "tests.kit.apache_kafka",
     "tests.kit.helm",
     "tests.kit.http_fixtures",
     "tests.kit.http_registry_server",

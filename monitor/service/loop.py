@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 POLL = 0.25
 """Seconds that one poll waits for records: the longest that a stop or a due commit waits."""
 
-COMMIT_SHARE = 0.05
+COMMIT_SHARE = 0.04
 """Commits that nobody waits for take at most this share of the time: where one takes long, the next one is later."""
 LONGEST_REST = 60.0
 """Seconds between two such commits at most, whatever they take; a crash repeats the work since the last one."""

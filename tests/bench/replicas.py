@@ -31,18 +31,18 @@ def metric(replica: Process, name: str) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.partition("{")[0].partition(" ")[0] == name)
 
 
-def fill(broker: Broker) -> str:
-    """A topic with events; return its name."""
+def fill(broker: Broker, each: int = EACH) -> str:
+    """A topic with so many events in each partition; return its name."""
     topic = f"bench-{uuid.uuid4().hex}"
     broker.create_topic(topic, PARTITIONS)
     for number in range(PARTITIONS):
-        one = (event for event in traffic.events(EACH, seed=number))
+        one = (event for event in traffic.events(each, seed=number))
         values = [record.value for record in traffic.records(one)]
         broker.write(topic, [value and value.replace(b'"model-0"', b'"model-%d"' % number) for value in values], number)
     return topic
 
 
-def configured(broker: Broker, topic: str, store: str, folder: Path) -> dict[str, Any]:
+def configured(broker: Broker, topic: str, store: str | Path, folder: Path) -> dict[str, Any]:
     """As a user would have it, but for the time-outs of the group."""
     config = settings(broker.address, [topic], store, folder, replicas="several")
     config["store"]["commit_every"] = 2.0

@@ -48,7 +48,7 @@ def of_model(learnt: Baseline, number: int) -> Baseline:
     return msgspec.structs.replace(learnt, model=f"model-{number}")
 
 
-def records(predictions: Iterator[Prediction]) -> list[Record]:
-    """The same as records of a partition."""
+def records(predictions: Iterator[Prediction], first: int = 0) -> list[Record]:
+    """The same as records of a partition, from offset `first` on."""
     values = map(msgspec.json.encode, predictions)
-    return [Record(PARTITION, offset, value, BEGAN) for offset, value in enumerate(values)]
+    return [Record(PARTITION, offset, value, BEGAN) for offset, value in enumerate(values, first)]

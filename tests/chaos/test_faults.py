@@ -16,8 +16,8 @@ from sqlalchemy import event
 from monitor.intake.source import Partition
 from monitor.store.store import Store
 from monitor.store.tables import WHOLE
-from tests.kit.brokers import ApacheKafka, Broker
-from tests.kit.cluster import Cluster
+from tests.kit.apache_kafka import ApacheKafka, Cluster
+from tests.kit.brokers import Broker
 from tests.kit.postgres import Postgres
 from tests.kit.proxy import Proxy
 from tests.kit.replicas import Member, Process, digest, offsets, settings, told, wait_until
@@ -125,7 +125,7 @@ def test_three_brokers_one_killed(cluster: Cluster, start: Start, tmp_path: Path
     cluster.create_topic(name)
     member = start(settings(cluster.address, [name], tmp_path / "db", tmp_path))
     half_read(member, name, cluster)
-    cluster.kill(1)
+    cluster.nodes[0].stop(kill=True)
     rest_read(member, name, cluster)
     assert result(tmp_path / "db") == expected
 

@@ -17,7 +17,7 @@ import pytest
 
 from monitor.intake.source import Partition
 from monitor.store.store import Store
-from tests.kit.brokers import ApacheKafka
+from tests.kit.apache_kafka import ApacheKafka
 from tests.kit.http_server import Server
 from tests.kit.postgres import Postgres
 from tests.kit.replicas import Member, Process, digest, offsets, settings, told, wait_until

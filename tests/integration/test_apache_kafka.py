@@ -16,7 +16,7 @@ from monitor.intake.kafka_publisher import KafkaPublisher
 from monitor.intake.kafka_source import KafkaSource
 from monitor.intake.quarantine import QuarantineError, TopicQuarantine
 from monitor.intake.source import Partition, Record, SourceError
-from tests.kit.brokers import ApacheKafka
+from tests.kit.apache_kafka import ApacheKafka
 
 pytestmark = [
     pytest.mark.kafka,
@@ -339,13 +339,13 @@ def login(broker: ApacheKafka, password: str, ca_file: Path) -> dict[str, Any]:
 
 def test_a_login_over_tls(apache_kafka: ApacheKafka, topic: str, start: Start) -> None:
     apache_kafka.write(topic, [b"1"])
-    settings = login(apache_kafka, apache_kafka.PASSWORD, apache_kafka.folder / "ca.pem")
+    settings = login(apache_kafka, apache_kafka.PASSWORD, apache_kafka.authority)
     replica = start(apache_kafka.config(topic, **settings))
     turn_until(lambda: len(replica.records) == 1, replica)
 
 
 def test_a_wrong_password_is_told_and_not_shown(apache_kafka: ApacheKafka, topic: str) -> None:
-    settings = login(apache_kafka, "canary", apache_kafka.folder / "ca.pem")
+    settings = login(apache_kafka, "canary", apache_kafka.authority)
     with (
         capture_logs() as logs,
         pytest.raises(SourceError, match=r"Authentication failed|wrong user or password") as caught,
@@ -355,24 +355,29 @@ def test_a_wrong_password_is_told_and_not_shown(apache_kafka: ApacheKafka, topic
 
 
 def test_an_unknown_authority_is_told(apache_kafka: ApacheKafka, topic: str) -> None:
-    settings = login(apache_kafka, apache_kafka.PASSWORD, apache_kafka.folder / "c.pem")
+    settings = login(apache_kafka, apache_kafka.PASSWORD, apache_kafka.stranger)
     with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED"):
         KafkaSource(apache_kafka.config(topic, **settings)).start(lambda _: {})
 
 
+def test_an_expired_certificate_is_told(apache_kafka: ApacheKafka, topic: str) -> None:
+    tls = {"protocol": "SSL", "ca_file": apache_kafka.authority}
+    there = {"bootstrap_servers": [apache_kafka.expired_address], "connect_timeout": 3.0, "security": tls}
+    with pytest.raises(SourceError, match="certificate has expired"):
+        KafkaSource(apache_kafka.config(topic, **there)).start(lambda _: {})
+
+
 def test_a_client_certificate_opens_where_one_is_asked_for(apache_kafka: ApacheKafka, topic: str, start: Start) -> None:
-    tls = {"protocol": "SSL", "ca_file": apache_kafka.folder / "ca.pem"}
+    tls = {"protocol": "SSL", "ca_file": apache_kafka.authority}
     there = {"bootstrap_servers": [apache_kafka.tls_address], "connect_timeout": 3.0}
     apache_kafka.write(topic, [b"1"])
-    replica = start(
-        apache_kafka.config(topic, **there, security=tls | {"cert_file": apache_kafka.folder / "broker.pem"})
-    )
+    replica = start(apache_kafka.config(topic, **there, security=tls | {"cert_file": apache_kafka.key_pair}))
     turn_until(lambda: len(replica.records) == 1, replica)
     with pytest.raises(SourceError, match=r"(?i)bad.certificate|certificate.required"):
         KafkaSource(apache_kafka.config(topic, **there, security=tls)).start(lambda _: {})
 
 
 def test_tls_to_a_port_that_has_none_is_told(apache_kafka: ApacheKafka, topic: str) -> None:
-    settings = {"connect_timeout": 2.0, "security": {"protocol": "SSL", "ca_file": apache_kafka.folder / "ca.pem"}}
+    settings = {"connect_timeout": 2.0, "security": {"protocol": "SSL", "ca_file": apache_kafka.authority}}
     with pytest.raises(SourceError, match=r"\(SSL\): .*EOF"):
         KafkaSource(apache_kafka.config(topic, **settings)).start(lambda _: {})

@@ -10,6 +10,7 @@ import pytest
 from alerting.incident import Status
 from monitor.intake.source import Partition
 from monitor.rollback.action import ActionState
+from monitor.store.fence import check
 from monitor.store.store import Commit, FencedError, Store, StoreError
 from tests.kit.stored import action, incident, message
 
@@ -99,6 +100,24 @@ def test_a_command_beside_the_daemon_sees_everything_and_may_approve(two: tuple[
     assert command.actions.unfinished() == [action("i1")]
     command.actions.save(action("i1", ActionState.INTENDED))
     assert [found.state for found in daemon.actions.unfinished()] == [ActionState.INTENDED]
+
+
+def test_nobody_takes_over_between_the_look_and_the_write(two: tuple[Store, Store]) -> None:
+    one, other = two
+    epoch = one.claim("3", "one", 1.0).epoch
+    taken = threading.Event()
+
+    def take_over() -> None:
+        other.claim("3", "other", 2.0)
+        taken.set()
+
+    thread = threading.Thread(target=take_over)
+    with one._database.writing() as connection:
+        check(one._database, connection, "3", epoch)
+        thread.start()
+        assert not taken.wait(0.5)
+    thread.join()
+    assert taken.is_set()
 
 
 def test_of_two_that_fight_each_commit_is_whole_and_one_is_refused(two: tuple[Store, Store]) -> None:
