@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import overload
 
 import msgspec
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from monitor.intake.source import Partition, Record
@@ -151,6 +152,7 @@ def _memory() -> int:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what is told goes beside the figures
     with tempfile.TemporaryDirectory() as place:
         for found in run(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS, ALL, Path(place)):
             sys.stdout.write(json.dumps(found) + "\n")
