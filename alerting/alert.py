@@ -34,6 +34,7 @@ def annotations(content: Notice) -> dict[str, str]:
         f"sure: {content.sure}",
         *content.evidence,
         content.action,
+        *([f"Time left: {content.left}"] if content.left else []),
         f"Next: {content.next}",
     )
     named = {f"{label.lower()}_url": address for label, address in content.links}

@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from alerting.incident import Severity, Status, Transition
 from alerting.message import Words, notice
-from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
+from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies, current
 from alerting.section import Secret, checked
 from alerting.slack import quiet
 
@@ -48,10 +48,7 @@ class AppriseReceiver:
 
     async def send(self, transition: Transition, _receipt: str | None = None, /) -> None:
         """Return when Apprise says that the message was taken. Raises SendError."""
-        try:
-            service = _service(self._url.reveal())
-        except ValueError as error:
-            raise SendError(f"its address is {error}", reason=Reason.SETTINGS, passing=True) from None
+        service = current(self._url, _service, "address")
         if not await service.async_notify(**payload(transition, self._words)):
             raise SendError("Apprise could not send it", reason=Reason.UNEXPECTED, passing=True)
 
@@ -68,8 +65,7 @@ def payload(transition: Transition, words: Words) -> dict[str, str]:
         content.headline,
         *(f"{label}: {value}" for label, value in facts),
         *content.evidence,
-        f"What Tocsin did: {content.action}",
-        f"What to do: {content.next}",
+        *(f"{label}: {text}" for label, text in content.deeds),
         *(f"{label}: {address}" for label, address in content.links),
     )
     over = transition.incident.status is Status.RESOLVED

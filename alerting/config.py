@@ -83,7 +83,7 @@ def supplies(config: AlertingConfig, *, clock: Clock = time.time) -> Supplies:
     """What every receiver is given."""
     proxy = config.network.proxy
     return Supplies(
-        words=Words(environment=config.environment, external_url=config.external_url, links=config.links),
+        words=Words(config.environment, config.external_url, config.links, clock),
         network=Network(config.network.allow, None if proxy is None else proxy.reveal()),
         clock=clock,
     )

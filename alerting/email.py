@@ -163,8 +163,7 @@ def mail(transition: Transition, words: Words, *, sender: str, to: tuple[str, ..
         content.headline,
         "\n".join(f"{label}: {value}" for label, value in facts),
         "\n".join(("Evidence:", *(f"  {line}" for line in content.evidence))) if content.evidence else "",
-        f"What Tocsin did: {content.action}",
-        f"What to do: {content.next}",
+        *(f"{label}: {text}" for label, text in content.deeds),
         "\n".join(f"{label}: {address}" for label, address in content.links),
         f"Incident {clean(transition.incident.id, 64)}, step {transition.number}",
     )

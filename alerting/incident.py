@@ -99,6 +99,17 @@ class Judgement(msgspec.Struct, frozen=True):
     """What Tocsin does about it by itself, in one plain sentence."""
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """Something that Tocsin means to do, and that people can still answer."""
+
+    incident: str
+    """Whose rollback it is; what is told of several incidents has the id of the first."""
+    veto: bool
+    """True if it will be done at `until` unless somebody denies it, False if it will not unless somebody approves."""
+    until: float
+    """Epoch seconds of the wall clock."""
+
+
 class Incident(msgspec.Struct, frozen=True):
     """One problem of one model, as it stands now. Times are epoch seconds of event time."""
 
@@ -128,6 +139,8 @@ class Incident(msgspec.Struct, frozen=True):
     acknowledged_by: str | None = None
     resolved_by: str | None = None
     """Who closed it by hand; None if it ended by itself."""
+    plan: Plan | None = None
+    """What `action` waits for, if it waits for people."""
     rolled_back_to: str | None = None
     """The version that serves again, once the alias has been moved."""
     related: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 
 from alerting import life as steps
-from alerting.incident import Change, Incident, Judgement, Problem, Status, Transition
+from alerting.incident import Change, Incident, Judgement, Plan, Problem, Status, Transition
 from alerting.life import LifeConfig, Step
 
 Place = tuple[str, Problem]
@@ -100,16 +100,18 @@ class Incidents:
         steps = [self.elapse(model, problem, now) for model, problem in places]
         return [step for step in steps if step is not None]
 
-    def act(self, incident: str, action: str, *, rolled_back_to: str | None = None) -> Transition | None:
+    def act(
+        self, incident: str, action: str, *, plan: Plan | None = None, rolled_back_to: str | None = None
+    ) -> Transition | None:
         """Record in the open incident with this id what Tocsin did or proposes; None if it is closed or knows it.
 
-        `rolled_back_to` is the version that serves again, if the alias was moved.
+        `plan` says what it waits for, and `rolled_back_to` which version serves again, if the alias was moved.
         """
 
         def acted(current: Incident) -> Step:
             if current.action == action:
                 return current, None
-            done = msgspec.structs.replace(current, action=action, rolled_back_to=rolled_back_to)
+            done = msgspec.structs.replace(current, action=action, plan=plan, rolled_back_to=rolled_back_to)
             return done, Change.ACTED
 
         return self._decide(incident, acted)

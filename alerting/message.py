@@ -5,6 +5,7 @@ is bounded and freed of control characters here; each receiver then neutralises 
 """
 
 import math
+import time
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,12 +46,20 @@ class Notice(msgspec.Struct, frozen=True):
     """How strong the evidence is."""
     action: str
     """What Tocsin did or proposes."""
+    left: str
+    """How long people can still veto or approve that; empty if there is nothing to answer."""
     next: str
     """What to do now."""
     environment: str
     """Where it happened; empty if it was not configured."""
     links: tuple[tuple[str, str], ...]
     """Pairs of a label and an absolute address."""
+
+    @property
+    def deeds(self) -> tuple[tuple[str, str], ...]:
+        """What was done, how long it can be answered, and what is to be done: pairs of a label and a text."""
+        left = (("Time left", self.left),) if self.left else ()
+        return (("What Tocsin did", self.action), *left, ("What to do", self.next))
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -61,6 +70,8 @@ class Words(msgspec.Struct, frozen=True):
     external_url: str | None = None
     """Where people find Tocsin or its dashboard."""
     links: LinksConfig = LinksConfig()
+    clock: Callable[[], float] = time.time
+    """Epoch seconds of the wall clock, for the time that is left to answer."""
     rewrite: Callable[[Notice, Incident], Notice] | None = None
     """The last word on the words, if somebody wants other ones."""
 
@@ -79,6 +90,7 @@ def notice(transition: Transition, words: Words) -> Notice:
         evidence=_evidence(incident.evidence),
         sure=_sure(incident.evidence),
         action=clean(incident.action, _MAX_ACTION) if incident.action else "Tocsin has taken no action.",
+        left=_left(incident, words.clock()),
         next=_next(incident),
         environment="" if words.environment is None else _name(words.environment),
         links=_links(incident, words),
@@ -192,6 +204,17 @@ def _next(incident: Incident) -> str:
         return "Nothing."
     over = incident.status is Status.RESOLVED
     return "Nothing, if what caused it is known and repaired." if over else NEXT[incident.verdict]
+
+
+def _left(incident: Incident, now: float) -> str:
+    plan = incident.plan
+    if plan is None or incident.status is Status.RESOLVED:
+        return ""
+    word, command = ("veto", "deny") if plan.veto else ("approve", "approve")
+    if now >= plan.until:
+        return f"none: it was to {word} until {instant(plan.until)}"
+    id_ = _name(plan.incident)
+    return f"{_duration(plan.until - now)} to {word} it, until {instant(plan.until)}: tocsin rollback {command} {id_}"
 
 
 def _links(incident: Incident, words: Words) -> tuple[tuple[str, str], ...]:

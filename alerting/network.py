@@ -36,6 +36,10 @@ def check_address(text: str) -> str:
     return text
 
 
+BaseAddress = Annotated[str, AfterValidator(lambda text: check_address(text).rstrip("/"))]
+"""The address of a service, which paths are added to."""
+
+
 def _allowed(entry: str) -> str:
     host = entry.strip().rstrip(".").lower()
     if not host or any(character in host for character in "@?#*[] ") or "//" in host:

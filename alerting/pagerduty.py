@@ -15,9 +15,9 @@ from pydantic import field_validator
 from alerting.alert import rfc3339
 from alerting.incident import Change, Incident, Status, Transition
 from alerting.message import Notice, clean, notice, utc
-from alerting.network import check_address
+from alerting.network import BaseAddress
 from alerting.post import client, post
-from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
+from alerting.receiver import Receiver, ReceiverConfig, Supplies, current
 from alerting.section import Secret, checked
 
 MAX_SUMMARY = 1024
@@ -36,18 +36,13 @@ class PagerdutyConfig(ReceiverConfig):
     kind: Literal["pagerduty"]
     routing_key: Secret
     """The integration key: 32 letters and digits."""
-    url: str = "https://events.pagerduty.com/v2"
+    url: BaseAddress = "https://events.pagerduty.com/v2"
     """Elsewhere for the service regions: `https://events.eu.pagerduty.com/v2`."""
 
     @field_validator("routing_key")
     @classmethod
     def _key_is_one(cls, routing_key: Secret) -> Secret:
         return checked(routing_key, check_key)
-
-    @field_validator("url")
-    @classmethod
-    def _url_is_an_address(cls, url: str) -> str:
-        return check_address(url).rstrip("/")
 
     def connect(self, supplies: Supplies) -> Receiver:
         """Make the receiver."""
@@ -68,10 +63,7 @@ class PagerdutyReceiver:
 
     async def send(self, transition: Transition, _receipt: str | None = None, /) -> None:
         """Return when PagerDuty has taken the event. Raises SendError."""
-        try:
-            key = check_key(self._config.routing_key.reveal())
-        except ValueError as error:  # the file was checked at the start, and may have changed since
-            raise SendError(f"its routing key is {error}", reason=Reason.SETTINGS, passing=True) from None
+        key = current(self._config.routing_key, check_key, "routing key")
         content = notice(transition, self._words)
         await self._post("enqueue", event(transition, content, routing_key=key))
         if transition.change is Change.ACTED and transition.incident.rolled_back_to is not None:
@@ -157,6 +149,7 @@ def _details(content: Notice) -> dict[str, object]:
     return {
         "what to do": content.next,
         "what Tocsin did": content.action,
+        **({"time left": content.left} if content.left else {}),
         "status": content.status,
         "since": content.since,
         "how sure": content.sure,

@@ -14,7 +14,7 @@ from pydantic import Field
 from alerting.incident import Severity, Transition
 from alerting.message import Words
 from alerting.network import Network
-from alerting.section import Section
+from alerting.section import Secret, Section
 from alerting.templates import TemplatesConfig
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,24 @@ class ReceiverConfig(Section, ABC):
     @abstractmethod
     def connect(self, supplies: Supplies) -> Receiver:
         """Make the receiver. Nothing is sent and no connection is opened yet."""
+
+
+def current(secret: Secret, read: Callable[[str], T], name: str) -> T:
+    """What a secret says now: its file was checked at the start, and may have changed since.
+
+    Args:
+        secret: From the configuration.
+        read: What to make of it; it raises ValueError, which must not repeat it, where that cannot be.
+        name: What people call it.
+
+    Raises:
+        SendError: It cannot be used as it is now.
+        OSError: Its file cannot be read.
+    """
+    try:
+        return read(secret.reveal())
+    except ValueError as error:
+        raise SendError(f"its {name} is {error}", reason=Reason.SETTINGS, passing=True) from None
 
 
 async def attempt(sending: Awaitable[T], name: str, seconds: float) -> T:

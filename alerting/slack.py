@@ -14,7 +14,7 @@ from pydantic import field_validator
 from alerting.incident import Transition
 from alerting.message import Words, clean, notice
 from alerting.network import check_address
-from alerting.post import client, post
+from alerting.post import Answer, client, post
 from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
 from alerting.section import Secret, checked
 
@@ -28,7 +28,7 @@ MAX_TOTAL = 12_000
 """Characters of a whole message. Not in Slack's reference: messages were seen refused at about 13,000."""
 
 # Below Slack's limits, so that the longest message, with every quote in it escaped, stays within MAX_TOTAL.
-_FALLBACK, _HEADLINE, _FIELD, _LINES, _ACTION, _NEXT, _FOOTER = 300, 700, 200, 1200, 400, 200, 100
+_FALLBACK, _HEADLINE, _FIELD, _LINES, _DEED, _FOOTER = 300, 700, 200, 1200, 400, 100
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MENTION = re.compile(r"@(?=channel|here|everyone|all|[!&]?\d)", re.IGNORECASE)
@@ -39,7 +39,10 @@ _PASSING_WORDS = frozenset(
     {"fatal_error", "internal_error", "ratelimited", "rate_limited", "request_timeout", "rollup_error"}
     | {"service_unavailable", "team_added_to_org", "timeout"}
 )
+# The message is gone, or may not be edited any more: then a new one is the right answer.
+_LOST = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"})
 _REASONS = {
+    **dict.fromkeys(_LOST, Reason.NOT_FOUND),
     **dict.fromkeys(("ratelimited", "rate_limited"), Reason.RATE_LIMITED),
     **dict.fromkeys(("invalid_auth", "not_authed", "token_expired", "token_revoked"), Reason.UNAUTHORIZED),
     **dict.fromkeys(("account_inactive", "missing_scope", "not_in_channel"), Reason.UNAUTHORIZED),
@@ -80,8 +83,9 @@ class SlackReceiver:
         """Return when Slack has said `ok`. Raises SendError."""
         body = msgspec.json.encode(payload(transition, self._words))
         answer = await post(self._http, self._url.reveal(), body, now=self._clock())
-        answer.check(slug(answer.body))
-        _check_ok(answer.body)
+        if answer.body.strip() != b"ok":  # those who imitate Slack answer as its Web API does
+            said(answer)
+        answer.check()
 
     async def close(self) -> None:
         """Release connections."""
@@ -98,20 +102,23 @@ def payload(transition: Transition, words: Words) -> dict[str, object]:
     facts = (("Status", content.status), ("Since", content.since), ("How sure", content.sure), *where, *content.who)
     footer = f"Incident {clean(transition.incident.id, 64)}, step {transition.number}"
     link = "".join(f" | <{_link(address)}|{label}>" for label, address in content.links)
+    evidence = ["\n".join(("Evidence", *content.evidence))] if content.evidence else []
     blocks: list[dict[str, object]] = [
         {"type": "header", "text": _plain(content.title, MAX_HEADER)},
-        {"type": "section", "text": _plain(content.headline, _HEADLINE)},
+        _section(content.headline, _HEADLINE),
         {"type": "section", "fields": [_plain(f"{label}\n{value}", _FIELD) for label, value in facts[:MAX_FIELDS]]},
-        {"type": "section", "text": _plain(f"What Tocsin did\n{content.action}", _ACTION)},
-        {"type": "section", "text": _plain(f"What to do\n{content.next}", _NEXT)},
+        *(_section(text, _LINES) for text in evidence),
+        *(_section(f"{label}\n{text}", _DEED) for label, text in content.deeds),
         {
             "type": "context",
             "elements": [{"type": "mrkdwn", "text": escape(footer, _FOOTER) + link, "verbatim": True}],
         },
     ]
-    if content.evidence:
-        blocks.insert(3, {"type": "section", "text": _plain("\n".join(("Evidence", *content.evidence)), _LINES)})
     return {"text": escape(f"{content.title}: {content.headline}", _FALLBACK), "mrkdwn": False, "blocks": blocks}
+
+
+def _section(text: str, limit: int) -> dict[str, object]:
+    return {"type": "section", "text": _plain(text, limit)}
 
 
 def _plain(text: str, limit: int) -> dict[str, object]:
@@ -144,37 +151,40 @@ def _link(url: str) -> str:
     return url.replace("|", "%7C").replace("<", "%3C").replace(">", "%3E").replace("&", "&amp;")
 
 
-class _Answer(msgspec.Struct):
-    """How the Web API and its imitators answer; an incoming webhook answers `ok` as text."""
+class Said(msgspec.Struct, frozen=True):
+    """What the Web API says."""
 
     ok: bool
     error: str = ""
+    channel: str = ""
+    ts: str = ""
 
 
-def _check_ok(body: bytes) -> None:
-    """Raise SendError unless a 200 also says that the message was taken."""
-    if body.strip() == b"ok":
-        return
+class LostError(SendError):
+    """The message to update or to reply to is not there any more."""
+
+
+def said(answer: Answer) -> Said:
+    """What Slack answered, which is more than a status: a 200 may be a refusal.
+
+    Raises:
+        SendError: The message was not taken.
+    """
+    answer.check(_slug(answer.body))
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        found = msgspec.json.decode(answer.body, type=Said)
     except (msgspec.MsgspecError, RecursionError):
         # A proxy's login page, for example: the message never reached Slack.
         raise SendError("answered 200 but not as Slack does", reason=Reason.UNEXPECTED, passing=True) from None
-    if answer.ok:
-        return
-    raise refusal(slug(answer.error.encode()))
+    if found.ok:
+        return found
+    word = _slug(found.error.encode())
+    kind = LostError if word in _LOST else SendError
+    reason, passing = _REASONS.get(word, Reason.REJECTED), word in _PASSING_WORDS
+    raise kind(f"answered 200 but refused {word}".rstrip(), reason=reason, passing=passing)
 
 
-def refusal(word: str) -> SendError:
-    """What Slack's own word for an error means; it may be empty."""
-    return SendError(
-        f"answered 200 but refused {word}".rstrip(),
-        reason=_REASONS.get(word, Reason.REJECTED),
-        passing=word in _PASSING_WORDS,
-    )
-
-
-def slug(body: bytes) -> str:
+def _slug(body: bytes) -> str:
     """Slack's own word for an error, such as `no_service`, or nothing: other text may echo the secret address."""
     text = body[:64].decode("ascii", errors="replace").strip()
     return text if _SLUG.fullmatch(text) else ""

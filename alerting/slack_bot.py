@@ -13,15 +13,13 @@ from pydantic import Field, field_validator
 
 from alerting.incident import Change, Transition
 from alerting.message import notice
-from alerting.network import check_address
+from alerting.network import BaseAddress
 from alerting.post import client, post
-from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
+from alerting.receiver import Receiver, ReceiverConfig, Supplies, current
 from alerting.section import Secret, checked
-from alerting.slack import escape, payload, refusal, slug
+from alerting.slack import LostError, Said, escape, payload, said
 
 _MAX_REPLY = 3000
-# The message is gone, or may not be edited any more: then a new one is the right answer.
-_LOST = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"})
 _TOKEN = re.compile(r"[\x21-\x7e]{8,512}")
 
 
@@ -33,17 +31,12 @@ class SlackBotConfig(ReceiverConfig):
     """The bot's token; it begins with `xoxb-`."""
     channel: Annotated[str, Field(pattern=r"^[A-Z0-9]{6,20}$")]
     """The channel's id, such as `C024BE91L`; it is at the end of the channel's details."""
-    url: str = "https://slack.com/api"
+    url: BaseAddress = "https://slack.com/api"
 
     @field_validator("token")
     @classmethod
     def _token_is_one(cls, token: Secret) -> Secret:
         return checked(token, check_token)
-
-    @field_validator("url")
-    @classmethod
-    def _url_is_an_address(cls, url: str) -> str:
-        return check_address(url).rstrip("/")
 
     def connect(self, supplies: Supplies) -> Receiver:
         """Make the receiver."""
@@ -55,13 +48,6 @@ class Posted(msgspec.Struct, frozen=True):
 
     channel: str
     ts: str
-
-
-class _Answer(msgspec.Struct):
-    ok: bool
-    channel: str = ""
-    ts: str = ""
-    error: str = ""
 
 
 class SlackBotReceiver:
@@ -96,7 +82,8 @@ class SlackBotReceiver:
         """Update the message, and say in its thread what is new; False if there is no such message any more."""
         place = {"channel": posted.channel}
         content = notice(transition, self._words)
-        news = content.action if transition.change is Change.ACTED else content.headline
+        acted = f"{content.action}\n{content.left}".rstrip()
+        news = acted if transition.change is Change.ACTED else content.headline
         reply = {
             **place,
             "thread_ts": posted.ts,
@@ -113,29 +100,10 @@ class SlackBotReceiver:
             return False
         return True
 
-    async def _call(self, method: str, body: dict[str, object]) -> _Answer:
-        try:
-            token = check_token(self._config.token.reveal())
-        except ValueError as error:  # the file was checked at the start, and may have changed since
-            raise SendError(f"its token is {error}", reason=Reason.SETTINGS, passing=True) from None
-        headers = {"authorization": f"Bearer {token}"}
+    async def _call(self, method: str, body: dict[str, object]) -> Said:
+        headers = {"authorization": f"Bearer {current(self._config.token, check_token, 'token')}"}
         address = f"{self._config.url}/{method}"
-        found = await post(self._http, address, msgspec.json.encode(body), headers=headers, now=self._clock())
-        found.check(slug(found.body))
-        try:
-            answer = msgspec.json.decode(found.body, type=_Answer)
-        except (msgspec.MsgspecError, RecursionError):
-            raise SendError("answered 200 but not as Slack does", reason=Reason.UNEXPECTED, passing=True) from None
-        if answer.ok:
-            return answer
-        word = slug(answer.error.encode())
-        if word in _LOST:
-            raise LostError(f"answered {word}", reason=Reason.NOT_FOUND, passing=False)
-        raise refusal(word)
-
-
-class LostError(SendError):
-    """The message to update is not there any more."""
+        return said(await post(self._http, address, msgspec.json.encode(body), headers=headers, now=self._clock()))
 
 
 def check_token(text: str) -> str:

@@ -28,8 +28,8 @@ Source = Annotated[str, Field(min_length=1, max_length=4000)]
 class TemplatesConfig(Section):
     """Jinja2 templates of single texts; each gives one line.
 
-    They see `title`, `headline`, `since`, `status`, `sure`, `action`, `next`, `environment`; `who` and `links`, by
-    label; `evidence`, a list; and `id`, `model`, `version`, `verdict`, `severity` and `state` of the incident.
+    They see `title`, `headline`, `since`, `status`, `sure`, `action`, `left`, `next`, `environment`; `who` and `links`,
+    by label; `evidence`, a list; and `id`, `model`, `version`, `verdict`, `severity` and `state` of the incident.
     """
 
     title: Source | None = None
@@ -108,6 +108,7 @@ _EXAMPLE = Notice(
     evidence=("evidence",),
     sure="sure",
     action="action",
+    left="left",
     next="next",
     environment="production",
     links=(("Tocsin", "https://tocsin.example/"),),

@@ -23,7 +23,7 @@ from alerting.incident import Transition
 from alerting.message import Words, notice
 from alerting.network import check_address
 from alerting.post import client, post
-from alerting.receiver import Reason, Receiver, ReceiverConfig, SendError, Supplies
+from alerting.receiver import Receiver, ReceiverConfig, Supplies, current
 from alerting.section import Secret, checked
 
 _PREFIX = "whsec_"
@@ -90,10 +90,7 @@ class WebhookReceiver:
     def _headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         headers = {"webhook-id": message_id, "webhook-timestamp": str(timestamp)}
         if self._secret is not None:
-            try:
-                key = signing_key(self._secret.reveal())
-            except ValueError as error:  # the file was checked at the start, and may have changed since
-                raise SendError(f"its secret is {error}", reason=Reason.SETTINGS, passing=True) from None
+            key = current(self._secret, signing_key, "secret")
             headers["webhook-signature"] = sign(key, message_id, timestamp, body)
         return headers
 

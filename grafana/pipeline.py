@@ -197,10 +197,10 @@ def _telling() -> Row:
             ),
             lines(
                 "Attempts",
-                "Attempts a second to deliver a message, by outcome.",
+                "Attempts a second to deliver a message, by outcome, and why they failed.",
                 Query(
-                    f"sum by (receiver, outcome) (rate(tocsin_notifications_total{{{ALL}}}[$__rate_interval]))",
-                    "{{receiver}} {{outcome}}",
+                    f"sum by (receiver, outcome, reason) (rate(tocsin_notifications_total{{{ALL}}}[$__rate_interval]))",
+                    "{{receiver}} {{outcome}} {{reason}}",
                 ),
                 unit="ops",
             ),

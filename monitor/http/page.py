@@ -40,8 +40,7 @@ def page(incident: Incident, exhibit: Exhibit | None) -> str:
         ("Since", content.since),
         *content.who,
         ("How sure", content.sure),
-        ("What Tocsin did", content.action),
-        ("What to do next", content.next),
+        *content.deeds,
     ]
     charts = [svg(drawing) for drawing in drawings(exhibit, incident)] if exhibit is not None else []
     body = [

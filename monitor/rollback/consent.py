@@ -5,6 +5,7 @@ Pure functions from an action to the next one, for the commands; the daemon chec
 
 import msgspec
 
+from alerting.incident import Plan
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.policy import advanced, utc
@@ -12,6 +13,13 @@ from monitor.rollback.policy import advanced, utc
 ANSWERABLE = frozenset({ActionState.PROPOSED, ActionState.ANNOUNCED})
 DENIABLE = ANSWERABLE | {ActionState.REQUESTED, ActionState.HELD, ActionState.ADVISED}
 FORCIBLE = DENIABLE | {ActionState.OBSERVED}
+
+
+def awaited(action: Action) -> Plan | None:
+    """What people can still say to it, and until when; None if it is too late, or too early."""
+    if action.state not in ANSWERABLE or action.due_at is None:
+        return None
+    return Plan(action.incident, veto=action.state is ActionState.ANNOUNCED, until=action.due_at)
 
 
 def approve(action: Action, *, by: str, config: RollbackConfig, now: float) -> Action:

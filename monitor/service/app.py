@@ -213,7 +213,7 @@ def serve(
 
 def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
     def observe(attempt: Attempt) -> None:
-        metrics.reacting.notifications.at(attempt.receiver, attempt.outcome).inc()
+        metrics.reacting.notifications.at(attempt.receiver, attempt.outcome, attempt.reason or "none").inc()
         metrics.reacting.delivery.at(attempt.receiver).observe(attempt.seconds)
 
     policy = Policy(timeout=config.alerting.timeout)

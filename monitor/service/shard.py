@@ -18,6 +18,7 @@ from monitor.http.evidence import gather
 from monitor.intake.source import EventSource, Partition, Record
 from monitor.pictures.exhibit import Exhibit
 from monitor.rollback.action import ACTED_STATES, Action, ActionState
+from monitor.rollback.consent import awaited
 from monitor.service.gate import Gate
 from monitor.service.snapshot import Snapshots
 from monitor.store.store import Claim, Commit
@@ -135,7 +136,8 @@ class Shard:
             if not action.reason or action.state is ActionState.INTENDED:
                 continue
             target = action.to_version if action.state in ACTED_STATES else None
-            step = self.pipeline.incidents.act(action.incident, action.reason, rolled_back_to=target)
+            board, plan = self.pipeline.incidents, awaited(action)
+            step = board.act(action.incident, action.reason, plan=plan, rolled_back_to=target)
             if step is not None:
                 self.steps.append(step)
 

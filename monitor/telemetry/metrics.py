@@ -138,7 +138,11 @@ class Reacting:
             "transitions_total", "Steps of incidents: opened, updated, resolved.", "model", "verdict", "change"
         )
         self.notifications = make.counter(
-            "notifications_total", "Attempts to deliver a message, by outcome.", "receiver", "outcome"
+            "notifications_total",
+            "Attempts to deliver a message, by outcome, and by why they failed (none if they did not).",
+            "receiver",
+            "outcome",
+            "reason",
         )
         self.outbox = make.gauge(
             "outbox_messages",

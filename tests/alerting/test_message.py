@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerting import apprise, email, pagerduty, slack, webhook
 from alerting.incident import Attribution, Change, Evidence, Status, Transition, Verdict
 from alerting.message import MAX_EVIDENCE, MAX_FEATURES, Notice, Words, clean
 from alerting.message import notice as notice_with
 from tests.kit import golden
-from tests.kit.incidents import OPENED_AT, incident, opened, resolved, transitions
+from tests.kit.incidents import OPENED_AT, announced, incident, opened, resolved, transitions
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -48,7 +50,8 @@ def notice(transition: Transition, **words: Any) -> Notice:
 
 def lines(content: Notice) -> list[str]:
     who = (f"{label}{value}" for label, value in content.who)
-    return [content.title, content.headline, content.since, content.status, content.action, *content.evidence, *who]
+    deeds = (text for _, text in content.deeds)
+    return [content.title, content.headline, content.since, content.status, *deeds, *content.evidence, *who]
 
 
 def test_every_verdict_has_its_own_sentence() -> None:
@@ -123,6 +126,47 @@ def test_evidence_that_is_not_a_number_comes_last() -> None:
 def test_an_empty_class_is_a_class() -> None:
     content = notice(opened(attribution=Attribution(class_from="", class_to="ham")))
     assert 'takes "(blank)" for "ham"' in content.headline
+
+
+def at(seconds: float) -> Words:
+    """Words that are said so many seconds after the incident has opened."""
+    return Words(clock=lambda: OPENED_AT + seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "veto", "left"),
+    [
+        (120, True, "10 min 0 s to veto it, until 2026-03-02 03:17:00 UTC: tocsin rollback deny 0f3c9a1b2d4e"),
+        (705, True, "15 s to veto it, until 2026-03-02 03:17:00 UTC: tocsin rollback deny 0f3c9a1b2d4e"),
+        (720, True, "none: it was to veto until 2026-03-02 03:17:00 UTC"),
+        (120, False, "10 min 0 s to approve it, until 2026-03-02 03:17:00 UTC: tocsin rollback approve 0f3c9a1b2d4e"),
+        (9e9, False, "none: it was to approve until 2026-03-02 03:17:00 UTC"),
+    ],
+)
+def test_what_is_planned_says_how_long_it_can_be_answered(seconds: float, left: str, *, veto: bool) -> None:
+    assert notice_with(announced(veto=veto), at(seconds)).left == left
+
+
+def test_what_is_not_planned_or_over_has_no_time_left() -> None:
+    assert notice_with(opened(), at(0)).left == ""
+    plan = announced().incident.plan
+    assert notice_with(resolved(plan=plan), at(0)).left == ""
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda step, words: str(slack.payload(step, words)["blocks"]),
+        lambda step, words: apprise.payload(step, words)["body"],
+        lambda step, words: email.mail(step, words, sender="a@x.example", to=("b@x.example",), now=0.0).get_content(),
+        lambda step, words: str(pagerduty.event(step, notice_with(step, words), routing_key="0" * 32)),
+        lambda step, words: str(webhook.payload(step, words, receiver="hook")["commonAnnotations"]),  # Alertmanager's
+    ],
+)
+def test_every_kind_of_message_has_the_time_left(says: Callable[[Transition, Words], str]) -> None:
+    left = "9 min 45 s to veto it, until 2026-03-02 03:17:00 UTC: tocsin rollback deny 0f3c9a1b2d4e"
+    assert left in says(announced(), at(135))
+    assert "veto it" not in says(opened(), at(135))
 
 
 @given(transitions())

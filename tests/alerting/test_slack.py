@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from pydantic import ValidationError
@@ -14,8 +15,8 @@ from alerting.receiver import Reason, SendError
 from alerting.slack import SlackConfig, payload
 from tests.kit import golden
 from tests.kit.http_server import Server, reply
-from tests.kit.incidents import opened, resolved, transitions
-from tests.kit.payloads import WORST, check_slack
+from tests.kit.incidents import OPENED_AT, announced, opened, resolved, transitions
+from tests.kit.payloads import WORDS, WORST, check_slack
 from tests.kit.supplies import on_loopback
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +38,12 @@ def test_the_message(name: str, transition: Transition) -> None:
     golden.check(
         GOLDEN / f"slack-{name}.json", payload(transition, Words(external_url="https://tocsin.example/?a=1&b=2"))
     )
+
+
+def test_the_message_of_a_planned_rollback() -> None:
+    """With every part that a message can have; the README shows it drawn."""
+    words = msgspec.structs.replace(WORDS, clock=lambda: OPENED_AT + 125.0)
+    golden.check(GOLDEN / "slack-announced.json", payload(announced(), words))
 
 
 def test_what_arrives_is_the_payload(server: Server) -> None:

@@ -11,6 +11,7 @@ from alerting.incident import (
     Evidence,
     Incident,
     Onset,
+    Plan,
     Severity,
     Status,
     Transition,
@@ -53,6 +54,19 @@ def resolved(number: int = 3, **changes: Any) -> Transition:
     end = OPENED_AT + 12_000.0
     ended = incident(status=Status.RESOLVED, resolved_at=end, updated_at=end, **changes)
     return Transition(Change.RESOLVED, number, ended)
+
+
+def announced(number: int = 2, *, veto: bool = True, lasts: float = 600.0, **changes: Any) -> Transition:
+    """The transition in which Tocsin says what it will do, or would, two minutes after the incident has opened."""
+    until = OPENED_AT + 120.0 + lasts
+    action = (
+        "Will roll the alias champion of net-ids back from 1.2.0 to 1.1.0 at 2026-03-02 03:17:00 UTC, "
+        "unless somebody denies it."
+        if veto
+        else "Proposes to roll the alias champion of net-ids back from 1.2.0 to 1.1.0."
+    )
+    planned = incident(action=action, plan=Plan("0f3c9a1b2d4e", veto=veto, until=until), **changes)
+    return Transition(Change.ACTED, number, planned)
 
 
 _TRICKS = st.sampled_from(
@@ -111,5 +125,6 @@ def transitions(text: st.SearchStrategy[str] = hostile) -> st.SearchStrategy[Tra
         evidence=evidence,
         action=maybe,
         resolved_at=st.none() | _times,
+        plan=st.none() | st.builds(Plan, text, st.booleans(), _times),
     )
     return st.builds(Transition, st.sampled_from(Change), st.integers(1, 10**6), incidents)

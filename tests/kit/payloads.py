@@ -12,7 +12,7 @@ import msgspec
 
 from alerting import alertmanager, apprise, pagerduty, webhook
 from alerting.email import MAX_SUBJECT, mail
-from alerting.incident import Attribution, Change, Evidence, Transition
+from alerting.incident import Attribution, Change, Evidence, Plan, Transition
 from alerting.links import LinksConfig
 from alerting.message import Words, notice
 from alerting.slack import MAX_BLOCKS, MAX_FIELD, MAX_FIELDS, MAX_HEADER, MAX_TEXT, MAX_TOTAL, payload
@@ -35,6 +35,7 @@ WORST = opened(
     attribution=Attribution('"' * 256, "&" * 256, tuple('"' * 256 for _ in range(9)), "<" * 256, '"' * 256, "😀" * 256),
     evidence=tuple(Evidence('"' * 256, '"' * 256, -1.234e-300, -1.234e-300, -1.234e-300) for _ in range(20)),
     action='"\\' * 5000,
+    plan=Plan('"' * 256, veto=False, until=2e11),
 )
 
 

@@ -13,4 +13,4 @@ TOCSIN = "https://tocsin.example/"
 
 
 def on_loopback(*, clock: Callable[[], float] = time.time, network: Network = LOOPBACK, **words: Any) -> Supplies:
-    return Supplies(words=Words(**words), network=network, clock=clock)
+    return Supplies(words=Words(clock=clock, **words), network=network, clock=clock)

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from alerting.incident import Plan
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.artefacts import of_chunks
 from monitor.rollback.config import RollbackConfig
-from monitor.rollback.consent import approve, deny, execute
+from monitor.rollback.consent import approve, awaited, deny, execute
 from tests.kit.incidents import OPENED_AT
 from tests.kit.rollback_world import DAY, MODEL, ONSET_LOW, World, passing, permanent
 from tests.kit.witnesses import serve
@@ -251,11 +252,13 @@ def test_an_announced_move_is_made_when_nobody_denies_it_in_time(world: World) -
         "Will roll the alias champion of net-ids back from 1.2.0 to 1.1.0 at 2026-03-02 03:20:00 UTC,"
         " unless somebody denies it."
     )
+    assert awaited(action) == Plan(action.incident, veto=True, until=world.now + 600.0)
     world.now += 599.0
     assert world.run(veto=600) == action
     assert world.moves == []
     world.now += 1.0
-    assert world.run(veto=600).state is ActionState.MOVED
+    moved = world.run(veto=600)
+    assert (moved.state, awaited(moved)) == (ActionState.MOVED, None)
     assert world.moves == BACK
 
 
@@ -278,6 +281,7 @@ def test_what_was_announced_is_held_when_the_evidence_goes(world: World) -> None
 def test_two_people_have_to_approve_if_that_is_asked_for(world: World) -> None:
     world.request()
     proposal, config = world.run(mode="propose", approvals=2), world.config(approvals=2)
+    assert awaited(proposal) == Plan(proposal.incident, veto=False, until=world.now + 86_400.0)
     once = approve(proposal, by="ann", config=config, now=world.now)
     assert (once.state, once.reason) == (
         ActionState.PROPOSED,

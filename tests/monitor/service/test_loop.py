@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from alerting.decision import Decision, Verb
 from alerting.desk import Desk, DeskConfig
-from alerting.incident import Change, Problem, Transition, Verdict
+from alerting.incident import Change, Plan, Problem, Transition, Verdict
 from alerting.incidents import Incidents
 from alerting.mutes import silence
 from alerting.outbox import Message
@@ -192,12 +193,19 @@ def test_what_the_executor_did_becomes_a_step_of_the_incident(house: Callable[..
     built = house(write(tmp_path / "mail.jsonl", served(3000, flip_from=2000)))
     built.run()
     (action,) = built.store.actions.all()
-    built.store.actions.save(advanced(action, ActionState.MOVED, "Rolled it back.", built.now))
+    planned = advanced(
+        replace(action, due_at=built.now + 600.0), ActionState.ANNOUNCED, "Will roll it back.", built.now
+    )
+    built.store.actions.save(planned)
+    built.loop.commit()
+    (incident,) = built.store.incidents()
+    assert (incident.action, incident.plan) == ("Will roll it back.", Plan(incident.id, True, built.now + 600.0))
+    built.store.actions.save(advanced(planned, ActionState.MOVED, "Rolled it back.", built.now))
     built.loop.commit()
     built.loop.commit()
     (incident,) = built.store.incidents()
-    assert (incident.action, incident.transitions) == ("Rolled it back.", 2)
-    assert built.woken == 2
+    assert (incident.action, incident.plan, incident.transitions) == ("Rolled it back.", None, 3)
+    assert built.woken == 3
 
 
 def test_a_partition_that_gives_no_events_is_held_and_somebody_is_told(

@@ -37,7 +37,7 @@ SPECIFIED = {
     "last_event_timestamp_seconds": ["model"],
     "invalid_values_total": ["model"],
     "companion_detections_total": ["model", "detector", "signal"],
-    "notifications_total": ["receiver", "outcome"],
+    "notifications_total": ["receiver", "outcome", "reason"],
     "outbox_messages": ["receiver", "state"],
     "outbox_oldest_timestamp_seconds": ["receiver"],
     "partition_assignments_total": [],
