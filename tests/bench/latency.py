@@ -185,9 +185,7 @@ def run(broker: Broker, size: Size, seed: int) -> Iterator[Row]:
     for busy in size.busy:
         rounds = []
         for number in range(size.rounds):
-            rounds.append(
-                measure(broker, learnt, busy=busy, pages=size.pages, every=size.every, seed=seed + number)
-            )
+            rounds.append(measure(broker, learnt, busy=busy, pages=size.pages, every=size.every, seed=seed + number))
             report.say(f"{busy} models: p99 {np.quantile(rounds[-1].seconds, 0.99):.2f} s, {rounds[-1].rate:.0f}/s")
         yield {
             "what": "latency",
