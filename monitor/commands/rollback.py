@@ -123,6 +123,25 @@ def rollback_resume(model: ModelArgument, by: ByOption, config: ConfigOption) ->
         typer.echo(f"resumed by {clean(by, 80)}")
 
 
+@rollback_app.command("unpin", epilog="Example: tocsin rollback unpin net-ids --by ada --config tocsin.yaml")
+def rollback_unpin(
+    model: Annotated[str, typer.Argument(help="The model.")], by: ByOption, config: ConfigOption
+) -> None:
+    """Take a model's pin out of the registry: the training data has been looked at, and may be learnt from again."""
+    from monitor.rollback.registry import RegistryError  # noqa: PLC0415 - see `rollback_status`
+    from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`
+    from monitor.service import guard  # noqa: PLC0415 - see `rollback_status`
+    from monitor.store.audit import Act  # noqa: PLC0415 - see `rollback_status`
+
+    with config_errors(Output.TEXT), daemon.stored(config) as (settings, store), guard.registered(settings) as registry:
+        try:
+            registry.pin(model, None)
+        except RegistryError as error:
+            fail(str(error))
+        store.audit.append(Act(time.time(), by, "model.unpinned", model, model))
+        typer.echo(f"{clean(model, 80)} is not pinned any more")
+
+
 def _answer(incident: str, config: ConfigOption, say: "Callable[[Action, RollbackConfig, float], Action]") -> None:
     """Put a person's word into the log, unless the daemon has gone on meanwhile."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`

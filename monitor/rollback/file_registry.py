@@ -36,7 +36,7 @@ from pydantic import Field
 from alerting.section import Section
 from monitor.intake.events import Timestamp, epoch
 from monitor.rollback.artefacts import of_path
-from monitor.rollback.registry import AliasMovedError, ModelVersion, RegistryError
+from monitor.rollback.registry import AliasMovedError, ModelVersion, Pin, RegistryError
 
 _LOCK_WAIT = 5.0
 _LOCK_POLL = 0.02
@@ -67,6 +67,7 @@ class _Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, _Version]
     aliases: dict[str, str] = {}
+    pinned: Pin | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +137,13 @@ class FileRegistry:
             )
             versions = {**found.versions, version: marked}
             self._replace(document, model, msgspec.structs.replace(found, versions=versions))
+
+    def pin(self, model: str, pin: Pin | None) -> None:
+        """Set the key `pinned` of a model, or take it away (None)."""
+        with self._locked():
+            document = self._read()
+            pinned = msgspec.structs.replace(self._model(document, model), pinned=pin or msgspec.UNSET)
+            self._replace(document, model, pinned)
 
     def close(self) -> None:
         """Nothing is held between calls. Safe to call twice."""

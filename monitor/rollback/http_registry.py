@@ -1,8 +1,8 @@
 """A model registry behind any HTTP interface that speaks JSON, described in the configuration.
 
 A request has a path and perhaps a body, in which `{model}`, `{alias}`, `{version}`, `{expected}`, `{to}`,
-`{known_good_at}` (ISO 8601) and `{signature}` are filled in; in a path they are quoted. An answer is looked into by
-dotted names: `data.version` is `{"data": {"version": ...}}`.
+`{known_good_at}` (ISO 8601), `{signature}`, `{incident}` and `{suspect_since}` are filled in; in a path they are
+quoted. An answer is looked into by dotted names: `data.version` is `{"data": {"version": ...}}`.
 
 If the registry compares before it moves an alias, send it `{expected}`, and let it answer 409 or 412 where the alias is
 elsewhere. Whether it does or not, `move` reads the alias before and after.
@@ -19,9 +19,11 @@ from pydantic import Field, field_validator
 from alerting.section import Section
 from monitor.intake.events import epoch
 from monitor.rollback.mlflow_rest import MlflowRest, RestConfig
-from monitor.rollback.registry import UNREADABLE, AliasMovedError, ModelVersion, RegistryError
+from monitor.rollback.registry import UNREADABLE, AliasMovedError, ModelVersion, Pin, RegistryError
 
-_BLANKS = frozenset({"model", "alias", "version", "expected", "to", "known_good_at", "signature"})
+_BLANKS = frozenset(
+    {"model", "alias", "version", "expected", "to", "known_good_at", "signature", "incident", "suspect_since"}
+)
 _MOVED_MEANWHILE = (" was answered 409:", " was answered 412:")
 
 
@@ -75,6 +77,8 @@ class HttpRegistryConfig(RestConfig):
     move: Request
     mark: Request | None = None
     """Without it, marks can be neither given nor taken back in the registry."""
+    pin: Request | None = None
+    """How to tell whoever trains and promotes what to heed after a rollback; blanks are empty to take that back."""
     artefact: Request | None = None
     """Where a version's artefact can be read, as one file. Without it no digest is compared."""
 
@@ -140,6 +144,16 @@ class HttpRegistry:
         moment = "" if known_good_at is None else datetime.fromtimestamp(known_good_at, UTC).isoformat()
         blanks = {"model": model, "version": version, "known_good_at": moment, "signature": signature or ""}
         self._ask(self._config.mark, blanks)
+
+    def pin(self, model: str, pin: Pin | None) -> None:
+        """Send `pin`, if the configuration has it."""
+        if self._config.pin is None:
+            return
+        blanks = {"model": model}
+        if pin is not None:
+            since = pin.suspect_since.isoformat()
+            blanks |= {"incident": pin.incident, "version": pin.serving, "suspect_since": since}
+        self._ask(self._config.pin, blanks)
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""

@@ -5,6 +5,7 @@ once it has served long enough, to enough people, without an incident; it vouche
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Protocol, Self
 
 import structlog
@@ -16,7 +17,7 @@ from alerting.section import Secret, Section
 from monitor.detection.answers import Answers
 from monitor.rollback.action import Action
 from monitor.rollback.mark import Mark
-from monitor.rollback.registry import ModelRegistry, ModelVersion, RegistryError
+from monitor.rollback.registry import ModelRegistry, ModelVersion, Pin, RegistryError
 
 _log = structlog.get_logger(__name__)
 
@@ -147,16 +148,31 @@ class Marker:
         bad = marks.get(action.from_version)
         if bad is not None and bad.at >= moved_at:
             return  # done before
-        for version in self._registry.versions(action.model):
+        # The bad one comes last: its mark says that all of this is done.
+        for version in sorted(self._registry.versions(action.model), key=lambda v: v.version == action.from_version):
             known = marks.get(version.version)
             judged = known is not None and known.at >= moved_at
             if judged or not tainted(version, action):
                 continue
             why = f"incident {action.incident}"
+            if version.version == action.from_version:
+                self._pin(action)
             self._marks.put(Mark(action.model, version.version, self._clock(), why=why, withdrawn=True))
             if version.known_good_at is not None:
                 self._registry.mark(action.model, version.version, known_good_at=None)
             _log.warning("known_good_withdrawn", model=action.model, version=version.version, why=why)
+
+    def _pin(self, action: Action) -> None:
+        """Tell whoever trains and promotes; a registry that will never take it must not keep marks from being lost."""
+        since = datetime.fromtimestamp(action.onset_low, UTC)
+        try:
+            self._registry.pin(action.model, Pin(action.incident, str(action.to_version), since))
+        except RegistryError as error:
+            if error.passing:
+                raise
+            _log.error("pin_refused", model=action.model, why=str(error))
+        else:
+            _log.warning("pinned", model=action.model, incident=action.incident, suspect_since=since.isoformat())
 
     def _give(self, model: str, soak: Soak) -> None:
         """Mark the version that serves, if it has gone through everything and was never marked or convicted."""
@@ -201,6 +217,7 @@ class TrustedRegistry:
         self._is_signed = is_signed
         self.move = inner.move
         self.mark = inner.mark
+        self.pin = inner.pin
         self.artefact_digest = inner.artefact_digest
         self.close = inner.close
 

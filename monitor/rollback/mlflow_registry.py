@@ -11,6 +11,9 @@ Tags on a model version that Tocsin reads:
     tocsin.revoked         any value but "false": never roll back to this version
     tocsin.trained_until   ISO 8601 time of the newest data that it was trained on
     tocsin.inputs          JSON list of the features that it cannot do without
+
+And one on a model that Tocsin writes after a rollback, for whoever trains: `tocsin.pinned`, a
+`monitor.rollback.registry.Pin` as JSON.
 """
 
 from datetime import UTC, datetime
@@ -22,7 +25,7 @@ import structlog
 from monitor.intake.events import epoch
 from monitor.rollback.artefacts import of_folder
 from monitor.rollback.mlflow_rest import ARTIFACTS, MlflowConfig, MlflowRest
-from monitor.rollback.registry import UNREADABLE, AliasMovedError, ModelVersion, RegistryError
+from monitor.rollback.registry import UNREADABLE, AliasMovedError, ModelVersion, Pin, RegistryError
 
 __all__ = ["MlflowConfig", "MlflowRegistry"]
 
@@ -32,6 +35,7 @@ REVOKED_TAG = "tocsin.revoked"
 SIGNATURE_TAG = "tocsin.known_good_signature"
 TRAINED_TAG = "tocsin.trained_until"
 INPUTS_TAG = "tocsin.inputs"
+PIN_TAG = "tocsin.pinned"
 
 _PAGE_SIZE = 1000
 _PROXIED = "mlflow-artifacts:"
@@ -166,6 +170,15 @@ class MlflowRegistry:
             else:
                 body = {**place, "key": tag, "value": value}
                 self._rest.call(_EmptyAnswer, "POST", "model-versions/set-tag", body=body)
+
+    def pin(self, model: str, pin: Pin | None) -> None:
+        """Set the model's tag `tocsin.pinned`, or take it away (None)."""
+        tag = {"name": model, "key": PIN_TAG}
+        if pin is None:
+            self._rest.call(_EmptyAnswer, "DELETE", "registered-models/delete-tag", body=tag)
+        else:
+            body = {**tag, "value": msgspec.json.encode(pin).decode()}
+            self._rest.call(_EmptyAnswer, "POST", "registered-models/set-tag", body=body)
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""

@@ -1,5 +1,6 @@
 """The model registry as Tocsin needs it: read versions and one alias, move the alias, mark versions."""
 
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -30,6 +31,16 @@ class ModelVersion(msgspec.Struct, frozen=True):
     """Of the known-good mark, in base64; see `monitor.rollback.signing`."""
     distrusted: str | None = None
     """Why its mark does not count, as a clause; no registry says that, see `monitor.rollback.known_good`."""
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """What whoever trains and promotes should heed after a rollback, or the next training learns the same poison."""
+
+    incident: str
+    serving: str
+    """The version that the alias was moved back to."""
+    suspect_since: datetime
+    """Promote nothing that has learnt from data of this time or later, before a person has looked at it."""
 
 
 class RegistryError(Exception):
@@ -74,6 +85,9 @@ class ModelRegistry(Protocol):
 
     def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
         """Set or withdraw (None) the known-good mark of one version, with its signature."""
+
+    def pin(self, model: str, pin: Pin | None) -> None:
+        """Set a model's pin in place of any other, or take it away (None)."""
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""

@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import pytest
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
 from monitor.rollback.http_registry import HttpRegistry
 from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
-from monitor.rollback.registry import AliasMovedError, ModelRegistry, RegistryError
+from monitor.rollback.registry import AliasMovedError, ModelRegistry, Pin, RegistryError
 from tests.kit.http_registry_server import Kept, RegistryServer
 from tests.kit.mlflow_server import MlflowServer
 
@@ -34,6 +35,9 @@ class Shelf(Protocol):
         """Set the serving alias."""
 
     def revoke(self, version: str) -> None: ...
+
+    def pinned(self) -> object:
+        """The pin of the model as its owners read it: incident, version and time; None if there is none."""
 
 
 class FileShelf:
@@ -62,6 +66,10 @@ class FileShelf:
         self._load()
         self._entry["versions"][version]["revoked"] = True  # type: ignore[index]  # what a person would type
         self._save()
+
+    def pinned(self) -> object:
+        self._load()
+        return as_read(self._entry.get("pinned"))
 
     def _load(self) -> None:
         self._entry = json.loads(self._path.read_text())["models"][self.model]
@@ -99,6 +107,10 @@ class MlflowShelf:
     def revoke(self, version: str) -> None:
         self._server.set_tag(self.model, self._numbers[version], "tocsin.revoked", "true")
 
+    def pinned(self) -> object:
+        text = self._server.model_tags(self.model).get("tocsin.pinned")
+        return as_read(None if text is None else json.loads(text))
+
 
 class HttpShelf:
     """Somebody's own registry behind HTTP, which compares before it moves."""
@@ -122,6 +134,13 @@ class HttpShelf:
 
     def revoke(self, version: str) -> None:
         self._server.models[self.model].versions[version]["revoked"] = True
+
+    def pinned(self) -> object:
+        return as_read(self._server.models[self.model].pinned)
+
+
+def as_read(pin: dict[str, str] | None) -> object:
+    return None if pin is None else (pin["incident"], pin["serving"], datetime.fromisoformat(pin["suspect_since"]))
 
 
 REAL = (pytest.mark.mlflow, pytest.mark.slow)
@@ -246,6 +265,18 @@ def test_a_mark_is_kept_with_its_signature(shelf: Shelf) -> None:
     shelf.registry.mark(shelf.model, version, known_good_at=None)
     (found,) = shelf.registry.versions(shelf.model)
     assert (found.known_good_at, found.signature) == (None, None)
+
+
+def test_a_pin_is_there_until_it_is_taken_away(shelf: Shelf) -> None:
+    shelf.point(shelf.add())
+    moments = [datetime(2026, 3, day, 2, 55, tzinfo=UTC) for day in (2, 3)]
+    for name, since in zip(("i1", "i2"), moments, strict=True):
+        shelf.registry.pin(shelf.model, Pin(name, "1.1.0", since))
+        assert shelf.pinned() == (name, "1.1.0", since)
+    shelf.registry.pin(shelf.model, None)
+    assert shelf.pinned() is None
+    shelf.registry.pin(shelf.model, None)
+    assert len(names(shelf)) == 1
 
 
 def test_a_model_without_the_alias_is_an_error(shelf: Shelf) -> None:

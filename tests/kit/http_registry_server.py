@@ -28,6 +28,11 @@ SECTION: dict[str, Any] = {
         "path": "/models/{model}/versions/{version}",
         "body": {"known_good_at": "{known_good_at}", "known_good_signature": "{signature}"},
     },
+    "pin": {
+        "method": "PUT",
+        "path": "/models/{model}/pin",
+        "body": {"incident": "{incident}", "serving": "{version}", "suspect_since": "{suspect_since}"},
+    },
     "artefact": {"path": "/models/{model}/versions/{version}/artefact"},
 }
 
@@ -36,6 +41,7 @@ SECTION: dict[str, Any] = {
 class Kept:
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    pinned: dict[str, str] | None = None
 
 
 class RegistryServer(ThreadingHTTPServer):
@@ -85,6 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
         kept = self.server.models.get(model)
         if self.headers["authorization"] != f"Bearer {TOKEN}" or kept is None:
             return (401, {"message": "who are you?"}) if kept is not None else (404, {"message": f"no model {model}"})
+        if kind == "pin":
+            kept.pinned = body if body["incident"] else None
+            return 200, {}
         if kind == "aliases":
             return self._alias(kept, rest[0], body)
         return self._versions(kept, rest, body)

@@ -57,6 +57,12 @@ class MlflowServer:
         tags = answer.raise_for_status().json()["model_version"].get("tags", [])
         return {tag["key"]: tag["value"] for tag in tags}
 
+    def model_tags(self, model: str) -> dict[str, str]:
+        """The tags of a model, as MLflow shows them."""
+        answer = httpx.get(f"{self.url}/api/2.0/mlflow/registered-models/get", params={"name": model}, timeout=30.0)
+        tags = answer.raise_for_status().json()["registered_model"].get("tags", [])
+        return {tag["key"]: tag["value"] for tag in tags}
+
     def _post(self, endpoint: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
         answer = httpx.post(f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=30.0)
         result: dict[str, dict[str, str]] = answer.raise_for_status().json()

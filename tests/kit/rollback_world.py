@@ -15,7 +15,7 @@ from monitor.rollback.config import RollbackConfig
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
 from monitor.rollback.policy import Case, consider
-from monitor.rollback.registry import ModelVersion, RegistryError
+from monitor.rollback.registry import ModelVersion, Pin, RegistryError
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.memory_action_log import MemoryActionLog
 from tests.kit.witnesses import serve
@@ -193,6 +193,10 @@ class WatchedRegistry:
     def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
         self._world.reach("mark")
         self._inner.mark(model, version, known_good_at=known_good_at, signature=signature)
+
+    def pin(self, model: str, pin: Pin | None) -> None:
+        self._world.reach("pin")
+        self._inner.pin(model, pin)
 
     def close(self) -> None:
         self._inner.close()

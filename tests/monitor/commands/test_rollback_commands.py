@@ -146,6 +146,18 @@ def test_plan_tells_where_it_could_go_and_what_would_be_done_and_does_nothing(ho
     assert house.tocsin("plan", "nobody") == (2, f"no model nobody in {house.registry}\n")
 
 
+def test_a_pin_is_taken_away_by_somebody(house: House) -> None:
+    document = json.loads(house.registry.read_text())
+    document["models"]["mail"]["pinned"] = {"incident": "i", "serving": "1", "suspect_since": "2026-03-01T00:00:00Z"}
+    house.registry.write_text(json.dumps(document))
+    assert house.tocsin("unpin", "mail", "--by", "ann") == (0, "mail is not pinned any more\n")
+    assert "pinned" not in json.loads(house.registry.read_text())["models"]["mail"]
+    assert house.tocsin("unpin", "nobody", "--by", "ann")[0] == 2
+    with closing(Store(house.store)) as store:
+        (entry,) = store.audit.entries(limit=10)
+    assert (entry.act.verb, entry.act.actor, entry.act.subject) == ("model.unpinned", "ann", "mail")
+
+
 @pytest.mark.parametrize("command", ["approve", "deny", "execute"])
 def test_an_incident_that_asked_for_nothing_is_bad_input(house: House, command: str) -> None:
     code, told = house.tocsin(command, "\x1b[31m", "--by", "ann")

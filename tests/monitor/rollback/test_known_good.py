@@ -17,7 +17,7 @@ from monitor.rollback.artefacts import of_chunks
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
 from monitor.rollback.known_good import KnownGoodConfig, Marker, Soak, TrustedRegistry, tainted, unsoaked
 from monitor.rollback.mark import Mark
-from monitor.rollback.registry import ModelVersion
+from monitor.rollback.registry import ModelVersion, Pin, RegistryError
 from monitor.store.store import Store
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.witnesses import serve
@@ -61,6 +61,10 @@ class House:
     def marked(self) -> dict[str, float]:
         found = self.registry.versions("net-ids")
         return {version.version: version.known_good_at for version in found if version.known_good_at is not None}
+
+    def pinned(self) -> dict[str, str] | None:
+        pin: dict[str, str] | None = json.loads(self.path.read_text())["models"]["net-ids"].get("pinned")
+        return pin
 
     def trusted(self, *, key: Ed25519PrivateKey | None = None) -> dict[str, str | None]:
         """Why each version's mark does not count."""
@@ -186,6 +190,32 @@ def test_what_was_convicted_never_comes_back_by_itself(house: House) -> None:
     house.registry.mark("net-ids", "3", known_good_at=OPENED_AT + 90.0)  # somebody with the registry's token
     house.run()
     assert house.trusted()["3"] == why
+
+
+def test_whoever_trains_is_told_once_what_not_to_learn_from(house: House) -> None:
+    house.acted = [action()]
+    house.run()
+    pin = {"incident": "i1", "serving": "1", "suspect_since": "2026-03-01T03:05:00Z"}
+    assert house.pinned() == pin
+    house.registry.pin("net-ids", None)  # somebody has looked at the data
+    house.run()
+    assert house.pinned() is None
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_a_registry_that_takes_no_pin_is_asked_again_or_left_alone(house: House, passing: bool) -> None:
+    class Refusing(FileRegistry):
+        def pin(self, model: str, pin: Pin | None) -> None:
+            raise RegistryError(f"answered 4xx to {pin} of {model}", passing=passing)
+
+    house.acted = [action()]
+    kept, house.registry = house.registry, Refusing(FileRegistryConfig(kind="file", path=house.path))
+    house.run()
+    assert (house.trusted()["3"] is None) is passing
+    house.registry = kept
+    house.run()
+    assert house.trusted()["3"] is not None
+    assert (house.pinned() is not None) is passing
 
 
 def test_a_mark_that_people_give_after_the_rollback_counts(house: House) -> None:
