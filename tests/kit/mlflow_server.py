@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,8 +23,9 @@ START_ATTEMPTS = 3
 class MlflowServer:
     """A running server; the methods are what people and their CI do, not what Tocsin does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
+        self._login = login
 
     def add_model(self, model: str) -> None:
         self._post("registered-models/create", {"name": model})
@@ -43,56 +45,64 @@ class MlflowServer:
 
     def alias(self, model: str, alias: str) -> str:
         """MLflow's number of the version that an alias points to."""
-        query = {"name": model, "alias": alias}
-        answer = httpx.get(f"{self.url}/api/2.0/mlflow/registered-models/alias", params=query, timeout=30.0)
-        return str(answer.raise_for_status().json()["model_version"]["version"])
+        return str(self._get("registered-models/alias", name=model, alias=alias)["model_version"]["version"])
 
     def set_tag(self, model: str, number: str, key: str, value: str) -> None:
         self._post("model-versions/set-tag", {"name": model, "version": number, "key": key, "value": value})
 
     def version(self, model: str, number: str) -> dict[str, str]:
         """The tags of a version, as MLflow shows them."""
-        query = {"name": model, "version": number}
-        answer = httpx.get(f"{self.url}/api/2.0/mlflow/model-versions/get", params=query, timeout=30.0)
-        tags = answer.raise_for_status().json()["model_version"].get("tags", [])
-        return {tag["key"]: tag["value"] for tag in tags}
+        found = self._get("model-versions/get", name=model, version=number)["model_version"]
+        return {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
     def model_tags(self, model: str) -> dict[str, str]:
         """The tags of a model, as MLflow shows them."""
-        answer = httpx.get(f"{self.url}/api/2.0/mlflow/registered-models/get", params={"name": model}, timeout=30.0)
-        tags = answer.raise_for_status().json()["registered_model"].get("tags", [])
-        return {tag["key"]: tag["value"] for tag in tags}
+        found = self._get("registered-models/get", name=model)["registered_model"]
+        return {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
-    def _post(self, endpoint: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
-        answer = httpx.post(f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=30.0)
-        result: dict[str, dict[str, str]] = answer.raise_for_status().json()
+    def _get(self, endpoint: str, **query: str) -> dict[str, Any]:
+        answer = httpx.get(f"{self.url}/api/2.0/mlflow/{endpoint}", params=query, timeout=30.0, auth=self._login)
+        result: dict[str, Any] = answer.raise_for_status().json()
+        return result
+
+    def _post(self, endpoint: str, body: dict[str, object]) -> dict[str, Any]:
+        answer = httpx.post(f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=30.0, auth=self._login)
+        result: dict[str, Any] = answer.raise_for_status().json()
         return result
 
 
 @contextmanager
-def running_mlflow(folder: Path) -> Iterator[MlflowServer]:
-    """Start a server whose data and log are in `folder`; stop it, and all it has started, at the end."""
+def running_mlflow(folder: Path, login: tuple[str, str] | None = None) -> Iterator[MlflowServer]:
+    """Start a server whose data and log are in `folder`; stop it, and all it has started, at the end.
+
+    With a `login` it wants that for everything, and its webhooks may come to this machine.
+    """
     for attempt in range(START_ATTEMPTS):  # a free port may be taken by somebody else before the server has it
         port = _free_port()
         log = folder / f"mlflow-{attempt}.log"
-        process = _start(folder, port, log)
+        process = _start(folder, port, log, login)
         try:
             if _is_ready(process, f"http://127.0.0.1:{port}"):
-                yield MlflowServer(f"http://127.0.0.1:{port}")
+                yield MlflowServer(f"http://127.0.0.1:{port}", login)
                 return
         finally:
             _stop(process)
     raise RuntimeError(f"MLflow did not start; the end of {log}:\n{log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """One server for the whole run: it takes ten seconds and more to start."""
+def need_mlflow() -> None:
+    """Skip the test where there is no MLflow; in CI that is a failure."""
     if importlib.util.find_spec("mlflow") is None:
         reason = "MLflow is not installed (the extra `demo`)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One server for the whole run: it takes ten seconds and more to start."""
+    need_mlflow()
     with running_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
 
@@ -103,26 +113,42 @@ def _free_port() -> int:
         return port
 
 
-def _start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+def _start(folder: Path, port: int, log: Path, login: tuple[str, str] | None) -> subprocess.Popen[bytes]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    # Without its job runner, the server is two processes instead of ten.
+    environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["DO_NOT_TRACK"] = "true"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    if login is not None:
+        environment |= _guarded(folder, *login)
+        command += ["--app-name", "basic-auth"]
     with log.open("wb") as output:
         return subprocess.Popen(
             command + places,
             cwd=folder,
-            # Without its job runner, the server is two processes instead of ten.
-            env=inherited
-            | {
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "DO_NOT_TRACK": "true",
-            },
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that the group can be stopped as one
         )
+
+
+def _guarded(folder: Path, user: str, password: str) -> dict[str, str]:
+    """The environment of a server that wants a login."""
+    (folder / "auth.ini").write_text(
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{folder}/auth.db\nadmin_username = {user}\nadmin_password = {password}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for a test",
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+    }
 
 
 def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
