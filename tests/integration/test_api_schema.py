@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 
 
-def run(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, document: str, *options: str) -> subprocess.CompletedProcess[str]:
     fixed = [
         "--checks=all",
         "--max-examples=20",
@@ -22,17 +22,32 @@ def run(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[st
         "--no-color",
         "--warnings=off",
     ]
-    command = [PROGRAM, "run", f"{url}/api/v1/openapi.json", *fixed, *options]
+    command = [PROGRAM, "run", document, *fixed, *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=250)
 
 
 def test_with_a_token(tmp_path: Path) -> None:
     with served_api(tmp_path) as api:
-        done = run(tmp_path, api.url, f"--header=Authorization: Bearer {TOKENS['admin']}")
+        done = run(tmp_path, f"{api.url}/api/v1/openapi.json", f"--header=Authorization: Bearer {TOKENS['admin']}")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_without_a_token(tmp_path: Path) -> None:
+    """Nothing but refusals that the document has, and nothing is changed."""
+    accepting = "positive_data_acceptance,negative_data_rejection,missing_required_header"
+    with served_api(tmp_path) as api:
+        with api.as_("viewer") as client:  # the document needs one, too
+            (tmp_path / "openapi.json").write_bytes(client.get("/openapi.json").content)
+        before = api.store.audit.entries(limit=50)
+        options = (f"--url={api.url}", "--phases=examples,coverage,fuzzing", f"--exclude-checks={accepting}")
+        done = run(tmp_path, "openapi.json", *options)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert api.store.audit.entries(limit=50) == before
+        assert api.refused.keys() == {401}
+    assert api.refused[401] > 100
 
 
 def test_where_everybody_may_look(tmp_path: Path) -> None:
     with served_api(tmp_path, tokens=False) as api:
-        done = run(tmp_path, api.url, "--exclude-checks=ignored_auth")
+        done = run(tmp_path, f"{api.url}/api/v1/openapi.json", "--exclude-checks=ignored_auth")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -5,9 +5,11 @@ import itertools
 import json
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,13 @@ REGISTRY = {
 
 
 class Api:
-    """The running API; `endpoints` is its table."""
+    """The running API; `endpoints` is its table, and `refused` counts refusals by status."""
 
-    def __init__(self, url: str, endpoints: list[Endpoint], store: Store, registry_file: Path) -> None:
+    def __init__(
+        self, url: str, endpoints: list[Endpoint], store: Store, registry_file: Path, refused: Counter[int]
+    ) -> None:
         self.url, self.endpoints, self.store, self.registry_file = url, endpoints, store, registry_file
+        self.refused = refused
 
     def as_(self, who: str | None) -> httpx.Client:
         """A client with somebody's token; without one for None."""
@@ -85,7 +90,8 @@ def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[
     registry = FileRegistry(FileRegistryConfig(kind="file", path=folder / "registry.json"))
     with closing(Store(folder / "tocsin.db")) as store, closing(registry):
         store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
-        access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}))
+        refused: Counter[int] = Counter()
+        access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}), refused)
         sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), registry)
         numbers = itertools.count()
         changes = Changes(
@@ -102,14 +108,19 @@ def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
         server.start()
         try:
-            yield Api(f"http://127.0.0.1:{server.port}", endpoints, store, folder / "registry.json")
+            yield Api(f"http://127.0.0.1:{server.port}", endpoints, store, folder / "registry.json", refused)
         finally:
             server.stop()
 
 
-def known(config: AccessConfig) -> Access:
-    """Who may use an API, without anybody who counts whom it refuses."""
-    return Access(config, clock=time.monotonic, refused=lambda _status: None)
+def known(config: AccessConfig, refused: Counter[int] | None = None) -> Access:
+    """Who may use an API; `refused` counts refusals by status."""
+    counted = Counter[int]() if refused is None else refused
+
+    def count(status: HTTPStatus) -> None:
+        counted[status.value] += 1
+
+    return Access(config, clock=time.monotonic, refused=count)
 
 
 @cache

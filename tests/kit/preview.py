@@ -89,7 +89,7 @@ def _lines(axes: Axes, panel: Mapping[str, Any], found: Sequence[Series]) -> Non
     axes.set_title(panel["title"], fontsize=9, loc="left", weight="bold")
     unit = panel["fieldConfig"]["defaults"]["unit"]
     axes.yaxis.set_major_formatter(lambda value, _place: _text(value, unit))
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=6))
+    axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S"))
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
