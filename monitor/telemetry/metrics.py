@@ -201,6 +201,8 @@ class Running:
             " the role, 429 too often.",
             "status",
         )
+        for status in ("401", "403", "429"):
+            self.refused.at(status)  # from 0 on, so that the first refusals are an increase
         ProcessCollector(registry=make.registry)
         build = make.gauge("build_info", "1 for the version of Tocsin, and of Python under it.", "version", "python")
         build.show(version("tocsin"), platform.python_version())

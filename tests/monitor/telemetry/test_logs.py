@@ -163,7 +163,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(event=st.dictionaries(st.text(), values), secret=st.text(st.characters(codec="ascii"), min_size=8))
 def test_anything_can_be_logged_and_the_secret_is_gone(event: dict[str, Any], secret: str) -> None:
     event["planted"] = f"before{secret}after"
