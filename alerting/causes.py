@@ -13,8 +13,9 @@ SHADOWS = frozenset({Verdict.COVARIATE_DRIFT, Verdict.PRIOR_SHIFT, Verdict.PERFO
 def cause(incident: Incident) -> str:
     """What the incident is put down to; incidents that begin together and have the same cause are told together.
 
-    A labeler or a source is a cause whatever it does to how many models. Inputs that break or shift for everybody are
-    one, for they share what is upstream. Anything else is a matter of its own model.
+    Inputs that break or shift are one, for they share what is upstream; it may be long after the beginning that they
+    have broken for everybody, and not just for the source that was seen first. Otherwise a labeler or a source is a
+    cause, whatever it does to how many models. Anything else is a matter of its own model.
     """
     who = incident.attribution
     match incident.problem:
@@ -24,11 +25,11 @@ def cause(incident: Incident) -> str:
             return "silence"
         case Problem.INTAKE:
             return f"topic/{incident.model.rpartition('[')[0]}"
+    if incident.verdict in UPSTREAM:
+        return f"inputs/{incident.verdict}"
     if who.labeler is not None:
         return f"labeler/{who.labeler}"
-    if who.source is not None:
-        return f"source/{who.source}"
-    return f"inputs/{incident.verdict}" if incident.verdict in UPSTREAM else f"model/{incident.model}"
+    return f"model/{incident.model}" if who.source is None else f"source/{who.source}"
 
 
 class Faults:

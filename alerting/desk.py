@@ -26,6 +26,7 @@ from alerting.thread import Thread
 MAX_RELATED = 20
 """Other incidents of a thread that a message names; the rest is counted."""
 _AT_ONCE = frozenset({Change.ACTED, Change.ACKNOWLEDGED})
+_FOLDS = frozenset({Change.OPENED, Change.REOPENED, Change.UPDATED})
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
@@ -85,7 +86,7 @@ class Desk:
         self._faults = Faults(self._firing.values())
         since = now - self._config.pages_within
         self._room = self._config.pages - sum(thread.paged_at > since for thread in self._threads.values())
-        for step in (*steps, *own):
+        for step in (*_folded(steps), *own):
             told += self._absorb(step, now)
         self._firing = {incident.id: incident for incident in self._board.firing()}
         self._faults = Faults(self._firing.values())
@@ -269,6 +270,24 @@ class Desk:
             if thread.id not in remembered:
                 del self._threads[thread.id]
                 self._file(thread, None)
+
+
+def _folded(steps: Iterable[Transition]) -> list[Transition]:
+    """The steps of one turn, without changes of what nobody has been told of yet: it is told as it stands now.
+
+    The first streams to alarm may point at one source where soon all do. With its first cause, such an incident would
+    be a page of its own, and with the one that is known by now it joins the others.
+    """
+    kept: list[Transition] = []
+    last: dict[str, int] = {}
+    for step in steps:
+        name = step.incident.id
+        if step.change is Change.UPDATED and name in last and kept[last[name]].change in _FOLDS:
+            kept[last[name]] = msgspec.structs.replace(kept[last[name]], incident=step.incident)
+        else:
+            last[name] = len(kept)
+            kept.append(step)
+    return kept
 
 
 def _named(incidents: Iterable[Incident]) -> tuple[str, ...]:

@@ -104,6 +104,23 @@ def test_changes_that_follow_each_other_soon_are_told_together() -> None:
     assert office.tell(200) == []
 
 
+def test_what_changes_in_the_turn_in_which_it_begins_is_told_once_as_it_stands() -> None:
+    office = Office()
+    office.report(0, "mail", judged(Verdict.COVARIATE_DRIFT, source="s"))
+    office.report(1, "mail", judged(Verdict.BACKDOOR, source="s", class_to="ham"))
+    assert office.tell(2) == [("opened", "mail")]
+    assert (office.last().incident.verdict, office.last().incident.severity) == (Verdict.BACKDOOR, Severity.CRITICAL)
+    assert office.tell(100) == []
+
+
+def test_inputs_that_break_are_one_page_whoever_was_seen_first_to_send_them() -> None:
+    office = Office()
+    for number, source in enumerate(["s1", "s2", None]):
+        office.report(number, f"m{number}", judged(Verdict.DATA_FAULT, source=source, features=("amount",)))
+        office.tell(number)
+    assert [(step.change, step.incident.model) for _, step in office.told] == [(Change.OPENED, "m0")]
+
+
 def test_what_becomes_worse_is_told_at_once() -> None:
     office = Office(update_every=60)
     office.happens(0, "mail", judged(Verdict.COVARIATE_DRIFT, source="s"))

@@ -6,6 +6,8 @@ moved by half a second at a time, so nothing here depends on how fast the machin
 
 import asyncio
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from alerting.config import AlertingConfig, build, messages
 from alerting.delivery import Delivery
 from alerting.incident import Transition
-from alerting.policy import Attempt, Policy
+from alerting.policy import Attempt, Outcome, Policy
 from alerting.receiver import Reason
 from monitor.store.store import Commit, Store
 from tests.kit import http_server
@@ -25,6 +27,7 @@ from tests.kit.incidents import opened, resolved
 BEGAN = 1_772_420_700.0
 TICK = 0.5
 OK = reply(200, b"ok")
+MakeServer = Callable[[], Server]
 
 
 class Timeline:
@@ -224,3 +227,49 @@ def test_a_receiver_that_is_down_is_rested_and_asked_with_one_message_at_a_time(
     assert min(gaps) >= 5.0
     assert line.arrived["good"] == [1.0] * 40
     assert line.counts("other") == {"pending": 40}
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_fault_and_then_a_yes_are_two_attempts(timeline: Callable[..., Timeline], status: int) -> None:
+    line = timeline(reply(status), OK)
+    line.at(1.0, lambda: line.push(opened()))
+    line.run(until=30.0)
+    first, second = line.arrived["other"]
+    assert first == 1.0
+    assert 1.0 < second <= 2.5
+    assert line.counts("other") == {"delivered": 1}
+    found = [(attempt.outcome, attempt.reason) for attempt in line.attempts if attempt.receiver == "other"]
+    assert found == [(Outcome.RETRY, Reason.SERVER), (Outcome.DELIVERED, None)]
+    assert line.arrived["good"] == [1.0]
+
+
+@pytest.mark.slow
+def test_a_byte_every_ten_seconds_does_not_hold_an_attempt_open(tmp_path: Path, make_server: MakeServer) -> None:
+    """In real time, with the usual limits: no pause is as long as any time-out, so only the total ends it."""
+    servers = {"good": make_server(), "slow": make_server()}
+    servers["good"].answers = [OK]
+    servers["slow"].answers = [http_server.drip(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", every=10.0)]
+    receivers = [{"kind": "webhook", "name": name, "url": server.address} for name, server in servers.items()]
+    config = AlertingConfig.model_validate({"receivers": receivers, "network": {"allow": ["127.0.0.1"]}})
+    store = Store(tmp_path / "tocsin.db")
+    ended = {name: threading.Event() for name in servers}
+    attempts: list[Attempt] = []
+
+    def observe(attempt: Attempt) -> None:
+        attempts.append(attempt)
+        ended[attempt.receiver].set()
+
+    delivery = Delivery(store.outbox, build(config), policy=Policy(timeout=config.timeout), observe=observe)
+    store.commit(Commit(messages=messages(config, [opened()], time.time())))
+    delivery.start()
+    try:
+        assert ended["good"].wait(60)
+        assert not ended["slow"].is_set()  # the other one is still at it, and nobody waited for it
+        assert ended["slow"].wait(60)
+    finally:
+        delivery.stop(0.0)
+    (slow,) = [attempt for attempt in attempts if attempt.receiver == "slow"][:1]
+    assert (slow.outcome, slow.reason) == (Outcome.RETRY, Reason.TIMEOUT)
+    assert slow.seconds >= config.timeout
+    assert ("slow", "pending") in store.outbox.counts()
+    store.close()

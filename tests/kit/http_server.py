@@ -94,12 +94,12 @@ def hang(handler: _Handler) -> None:
     handler.close_connection = True
 
 
-def drip(start: bytes) -> Answer:
-    """Say `start` and then a byte now and again, often enough for any timeout between two bytes."""
+def drip(start: bytes, every: float = 0.02) -> Answer:
+    """Say `start` and then a byte every so many seconds, often enough for any timeout between two bytes."""
 
     def answer(handler: _Handler) -> None:
         handler.wfile.write(start)
-        while not handler.server.closing.wait(0.02):
+        while not handler.server.closing.wait(every):
             handler.wfile.write(b"x")
         handler.close_connection = True
 
