@@ -73,6 +73,8 @@ class MlflowConfig(RestConfig):
     kind: Literal["mlflow"]
     version_tag: str | None = None
     """The tag of a model version that holds the version's name in events; without it, MLflow's own number."""
+    webhook_secret: Secret | None = None
+    """With it, a webhook of MLflow with this secret may tell POST /hooks/mlflow that an alias was set or removed."""
 
 
 class _ErrorAnswer(msgspec.Struct, frozen=True):

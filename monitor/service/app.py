@@ -39,7 +39,7 @@ from monitor.rollback.policy import consider
 from monitor.rollback.registry import ModelRegistry, RegistryError
 from monitor.service.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.service.config import load as load_config
-from monitor.service.guard import executor, marker, open_registry, signer, verifier
+from monitor.service.guard import executor, listening, marker, open_registry, signer, verifier
 from monitor.service.jobs import Job, schedule
 from monitor.service.loop import Reactions
 from monitor.service.reader import Reader, open_source
@@ -196,7 +196,7 @@ def serve(
             access=access,
             health=health,
             readiness={"reading": supervisor.unready},
-            pages=pages(store, access),
+            pages=[*pages(store, access), *([] if models is None else listening(config, models, store))],
             tls=None if (tls := config.server.tls) is None else (tls.cert_file, tls.key_file),
         )
         delivery.start()

@@ -5,20 +5,30 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 
+import structlog
+from starlette.routing import Route
+
 from monitor.detection.answers import STATE, Answers
+from monitor.http.hooks import hooks
 from monitor.rollback import signing
 from monitor.rollback.action import ACTED_STATES, Action
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
 from monitor.rollback.http_registry import HttpRegistry, HttpRegistryConfig
 from monitor.rollback.known_good import KnownGoodConfig, Marker, Sign, TrustedRegistry
-from monitor.rollback.mlflow_registry import MlflowRegistry
-from monitor.rollback.registry import ModelRegistry, ModelVersion
+from monitor.rollback.mlflow_hook import AliasChange
+from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
+from monitor.rollback.registry import ModelRegistry, ModelVersion, RegistryError
 from monitor.service.cases import case_of
-from monitor.service.config import AnyRegistry, Config
+from monitor.service.config import ANY_MODEL, AnyRegistry, Config
 from monitor.service.config_file import ConfigError, Problem
-from monitor.store.audit import AuditError, read_key, read_public_key
+from monitor.store.audit import Act, AuditError, read_key, read_public_key
 from monitor.store.store import Store
+
+REGISTRY = "the registry"
+"""The actor in the audit log where a registry told of something that somebody has done to it."""
+
+_log = structlog.get_logger(__name__)
 
 
 def open_registry(settings: AnyRegistry) -> ModelRegistry:
@@ -58,6 +68,35 @@ def marker(config: Config, registry: ModelRegistry, store: Store) -> Marker:
         sign=signer(config.known_good),
         clock=time.time,
     )
+
+
+def listening(config: Config, registry: ModelRegistry, store: Store) -> list[Route]:
+    """Where the registry may tell that an alias has changed; nowhere, unless a secret is configured for that."""
+    settings = config.registry
+    if not isinstance(settings, MlflowConfig) or settings.webhook_secret is None:
+        return []
+
+    def heard(change: AliasChange) -> None:
+        if change.alias == settings.alias and (change.name in config.models or ANY_MODEL in config.models):
+            store.audit.append(alias_act(change.name, settings.alias, registry, store, time.time()))
+
+    return hooks(settings.webhook_secret.reveal, heard)
+
+
+def alias_act(model: str, alias: str, registry: ModelRegistry, store: Store, now: float) -> Act:
+    """What the audit log is to have of an alias that was changed, by whomever; a convicted version is shouted about."""
+    try:
+        version = registry.current(model).version
+    except RegistryError as error:
+        return Act(now, REGISTRY, "alias.changed", alias, model, f"It cannot be told where it is: {error}")
+    mark = store.marks.of(model).get(version)
+    if mark is not None and mark.withdrawn:
+        _log.error("a convicted version serves again", model=model, version=version, why=mark.why)
+        return Act(
+            now, REGISTRY, "alias.changed", alias, model, f"It is at {version}, which was convicted: {mark.why}."
+        )
+    _log.info("alias changed", model=model, version=version)
+    return Act(now, REGISTRY, "alias.changed", alias, model, f"It is at {version}.")
 
 
 def signer(config: KnownGoodConfig) -> Sign | None:

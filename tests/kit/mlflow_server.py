@@ -60,6 +60,11 @@ class MlflowServer:
         found = self._get("registered-models/get", name=model)["registered_model"]
         return {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
+    def add_webhook(self, url: str, secret: str) -> None:
+        """Have every alias that is set told to an address."""
+        events = [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}]
+        self._post("webhooks", {"name": "tocsin", "url": url, "events": events, "secret": secret})
+
     def _get(self, endpoint: str, **query: str) -> dict[str, Any]:
         answer = httpx.get(f"{self.url}/api/2.0/mlflow/{endpoint}", params=query, timeout=30.0, auth=self._login)
         result: dict[str, Any] = answer.raise_for_status().json()

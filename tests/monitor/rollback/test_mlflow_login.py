@@ -1,18 +1,23 @@
-"""A real MLflow server that wants a login: what is read, moved and marked with one, and what is said without."""
+"""A real MLflow server that wants a login, and tells of changes itself: what it takes, and what is said without."""
 
+import queue
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
+from monitor.http.hooks import hooks
+from monitor.rollback.mlflow_hook import AliasChange
 from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
 from monitor.rollback.registry import RegistryError
+from tests.kit.asgi import serving
 from tests.kit.mlflow_server import MlflowServer, need_mlflow, running_mlflow
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
 LOGIN = ("tocsin", "p4ssw0rd-c4n4ry")
 MODEL = "net-ids"
+SECRET = "wh-s3cret-c4n4ry"
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +51,21 @@ def test_without_it_the_error_says_so_and_quotes_nothing(server: MlflowServer, l
     assert "the credentials were not accepted" in str(error.value)
     assert not error.value.passing
     assert "c4n4ry" not in str(error.value)
+
+
+def test_mlflow_tells_of_an_alias_that_somebody_moves(server: MlflowServer) -> None:
+    heard: queue.Queue[AliasChange] = queue.Queue()
+    with serving(hooks(lambda: SECRET, heard.put)) as url:
+        server.add_webhook(f"{url}/hooks/mlflow", SECRET)
+        server.set_alias(MODEL, "champion", "2")
+        assert heard.get(timeout=60.0) == AliasChange(MODEL, "champion")
+
+
+def test_what_is_signed_with_another_secret_is_not_heard(server: MlflowServer) -> None:
+    heard: queue.Queue[AliasChange] = queue.Queue()
+    answered: queue.Queue[int] = queue.Queue()
+    with serving(hooks(lambda: SECRET, heard.put), answered.put) as url:
+        server.add_webhook(f"{url}/hooks/mlflow", "another")
+        server.set_alias(MODEL, "champion", "1")
+        assert answered.get(timeout=60.0) == 403
+    assert heard.empty()
