@@ -125,6 +125,8 @@ class Loop:
         for name, share in self._divided(records).items():
             worked.append(self.shards[name])
             worked[-1].work(share, self._gate, self._source)
+        for shard in self.shards.values():
+            shard.keep_pace()
         if self.due.silence.is_set():
             self.due.silence.clear()
             for shard in self.shards.values():

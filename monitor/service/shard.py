@@ -31,6 +31,8 @@ ShardOf = Callable[[Partition], str]
 
 BUSY = 100
 """Records of one poll from which on there are probably more at once."""
+PATIENCE = 1.0
+"""Seconds that events wait for more of their models at most; what they say may be worth a page."""
 
 
 def undivided(_partition: Partition) -> str:
@@ -94,6 +96,8 @@ class Shard:
         self._snapshots = Snapshots(pipeline, desk)
         self.notes = self._snapshots.restore(claim.states)
         self._silence.hear(pipeline.watches)
+        self._waiting_since: float | None = None
+        """When the first event came that has not been worked through."""
         self._settled: list[str] = []
         """Decisions that have been taken up, and are not committed yet."""
         self.steps: list[Transition] = self._end_what_is_gone()
@@ -106,17 +110,25 @@ class Shard:
     def work(self, records: Sequence[Record], gate: Gate, source: EventSource) -> None:
         """Work through records of this shard.
 
-        Where many models take turns in a stream that has more, each has few events in one poll. They wait for more, for
-        the next commit at the latest.
+        Where many models take turns in a stream that has more, each has few events in one poll. They wait for more, but
+        not for long; see `keep_pace`.
         """
         self.pipeline.take(records)
         if len(records) < BUSY or not self.pipeline.thin:
             self.catch_up()
+        elif self._waiting_since is None:
+            self._waiting_since = self._clock()
         self.steps += gate.close_on(records, source, self.pipeline.incidents)
         self._silence.hear(self.pipeline.heard)
 
+    def keep_pace(self) -> None:
+        """Work through what has waited for long enough."""
+        if self._waiting_since is not None and not 0.0 <= self._clock() - self._waiting_since < PATIENCE:
+            self.catch_up()
+
     def catch_up(self) -> None:
         """Work through what waits."""
+        self._waiting_since = None
         self.steps += self.pipeline.report()
 
     def listen(self) -> None:

@@ -30,7 +30,7 @@ from monitor.rollback.policy import advanced, consider
 from monitor.service.gate import Gate
 from monitor.service.loop import Loop, Reactions
 from monitor.service.observer import Observer
-from monitor.service.shard import Shard, undivided
+from monitor.service.shard import PATIENCE, Shard, undivided
 from monitor.store.store import Claim, Commit, Store
 from monitor.store.tables import WHOLE
 from monitor.telemetry.metrics import Metrics
@@ -341,12 +341,12 @@ def test_a_silence_holds_over_a_restart(house: Callable[..., House], tmp_path: P
     assert len(again.store.actions.all()) == 1  # who is not told is protected all the same
 
 
-def test_a_busy_stream_of_many_models_is_worked_through_together_and_before_a_commit(
+def test_a_busy_stream_of_many_models_is_worked_through_together_and_before_a_commit_and_soon(
     house: Callable[..., House], tmp_path: Path
 ) -> None:
     lines = [
         b'{"kind":"features","event_id":"f%d","ts":%d,"model":"m%d","features":{}}' % (number, START, number % 50)
-        for number in range(250)
+        for number in range(450)
     ]
     built = house(write(tmp_path / "many.jsonl", lines))
     built.loop.start()
@@ -356,6 +356,14 @@ def test_a_busy_stream_of_many_models_is_worked_through_together_and_before_a_co
     built.loop.commit()
     assert not built.pipeline.thin
     assert built.shard.pipeline.read == 200
+    built.loop.turn()
+    built.now += 0.9 * PATIENCE
+    built.loop.turn()
+    assert built.pipeline.thin
+    built.now += 0.2 * PATIENCE
+    built.shard.keep_pace()  # as every turn does
+    assert not built.pipeline.thin
+    assert built.shard.pipeline.read == 400
     built.loop.turn()  # the last poll is not full: nothing more is near
     assert not built.pipeline.thin
 
