@@ -135,7 +135,7 @@ class Pipeline:
             return None
         watch.take(event, ts)
         if joined is not None:
-            self._join(watch, joined)
+            self._join(watch, joined, event.event_id)
         return watch
 
     def _take_label(self, event: Label, ts: float) -> Watch | None:
@@ -143,12 +143,12 @@ class Pipeline:
         watch = None if joined is None else self.watch(joined.model)
         self._tally.events["" if watch is None else watch.model, "label"] += 1
         if watch is not None and joined is not None:
-            self._join(watch, joined)
+            self._join(watch, joined, event.event_id)
         return watch
 
-    def _join(self, watch: Watch, joined: Joined) -> None:
+    def _join(self, watch: Watch, joined: Joined, event_id: str) -> None:
         self._tally.delays[watch.model].append(joined.labelled_at - joined.predicted_at)
-        watch.take_label(joined)
+        watch.take_label(joined, event_id)
 
     def watch(self, model: str) -> Watch | None:
         """The watch of a model, made when it is first asked for; None if the model is not to be watched."""

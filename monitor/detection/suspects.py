@@ -36,6 +36,8 @@ class Suspects:
             self._shares[place, : count.size] = count / max(count.sum(), 1.0)
         self._held: dict[int, deque[bytes]] = {}
         self._offered: list[tuple[int, int, bytes]] = []
+        self.settled: list[int] = []
+        """The events that were remembered since somebody cleared this."""
 
     def offer(self, index: Ints, sources: Codes, codes: Codes) -> None:
         """Take in unexpected answers of a batch, of which the engine has not judged any yet."""
@@ -49,6 +51,7 @@ class Suspects:
             if at > index:
                 break
             self._held.setdefault(source, deque(maxlen=KEPT)).append(row)
+            self.settled.append(at)
             kept += 1
         del self._offered[:kept]
 

@@ -12,11 +12,12 @@ from monitor.detection.answers import Answers
 from monitor.detection.bank import Bank, Moment, Place
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
+from monitor.detection.doubts import Doubt, Doubts
 from monitor.detection.findings import Finding, again, find
 from monitor.detection.lately import Lately
 from monitor.detection.learning import MIN_PREDICTIONS, build
 from monitor.detection.verdict import judge
-from monitor.intake.events import Features, Prediction
+from monitor.intake.events import ClassLabel, Features, Prediction, class_name
 from monitor.intake.join import Joined
 
 MAX_REFERENCE = 200_000
@@ -34,6 +35,10 @@ class Until(msgspec.Struct, frozen=True):
     """At the first event at or after this, epoch seconds."""
 
 
+Asked = tuple[int, str, str, str | None, ClassLabel, float]
+"""Of a prediction: its index, id, version, source, answer and time."""
+
+
 @dataclass(slots=True)
 class Rows:
     """Events of one model since the last update, in order; its features wait in the bank's columns."""
@@ -42,6 +47,8 @@ class Rows:
     """With their index among the model's events."""
     newest: list[float] = field(default_factory=list)
     """For each of all these events, the largest event time by then."""
+    asked: list[Asked] = field(default_factory=list)
+    """What there is to remember of each prediction, if it turns out to be unexpected."""
 
     def __len__(self) -> int:
         return len(self.newest)
@@ -71,6 +78,7 @@ class WatchState(msgspec.Struct, array_like=True):
     bank: bytes | None
     episode: list[Finding]
     newest: float = float("-inf")
+    doubts: list[Doubt] = []
 
 
 class Watch:
@@ -101,6 +109,8 @@ class Watch:
         self.newest = float("-inf")
         """Largest event time so far, epoch seconds: the model's clock, which never goes back."""
         self.companions = companions
+        self.doubts = Doubts()
+        """Events that may be part of an attack."""
         self.answers = Answers()
         """What each version has answered, from the first event on."""
         self.invalid = 0
@@ -152,9 +162,11 @@ class Watch:
         self.companions.take(event)
         self.bank.columns.take(index, ts, event)
         self._rows.newest.append(self.newest)
+        if isinstance(event, Prediction):
+            self._rows.asked.append((index, event.event_id, event.version, event.source, event.prediction, ts))
 
-    def take_label(self, joined: Joined) -> None:
-        """Take in a label that found its prediction."""
+    def take_label(self, joined: Joined, event_id: str = "") -> None:
+        """Take in a label that found its prediction, the event with this id."""
         index = self._next(joined.labelled_at)
         self.answers.take_label(joined.version, joined.source, joined.labeler, joined.prediction, joined.label)
         if self.bank is None:
@@ -163,6 +175,8 @@ class Watch:
             return
         self.companions.take_label(joined)
         self._rows.labels.append((index, joined))
+        if event_id and not self.bank.baseline.regression:
+            self.doubts.add_label(event_id, joined)
         self._rows.newest.append(self.newest)
 
     def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
@@ -191,6 +205,7 @@ class Watch:
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
                 yield moment, judge(episode, versions)
         self.lately.point(self.newest, self.bank.highest)
+        self._doubt_answers(self.bank, rows)
 
     @property
     def lately(self) -> Lately:
@@ -213,7 +228,15 @@ class Watch:
         """The state, for the store."""
         bank = None if self.bank is None else self.bank.dump()
         return msgspec.msgpack.encode(
-            WatchState(self.events, self.invalid, self._versions, bank, list(self._episode.values()), self.newest)
+            WatchState(
+                self.events,
+                self.invalid,
+                self._versions,
+                bank,
+                list(self._episode.values()),
+                self.newest,
+                self.doubts.dump(),
+            )
         )
 
     def take_lesson(self) -> bytes | None:
@@ -237,10 +260,19 @@ class Watch:
             return False
         self.invalid, self._versions, self.newest = state.invalid, state.versions, state.newest
         self._episode = {finding.place: finding for finding in state.episode}
+        self.doubts.restore(state.doubts)
         for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons if self.bank is None):
             self._predictions += lesson.predictions
             self._labels += lesson.labels
         return True
+
+    def _doubt_answers(self, bank: Bank, rows: Rows) -> None:
+        """Remember the answers of the last update that the surrogate did not expect."""
+        settled, bank.suspects.settled = bank.suspects.settled, []
+        asked = {row[0]: row for row in rows.asked} if settled else {}
+        for index in settled:
+            _, event_id, version, source, prediction, ts = asked[index]
+            self.doubts.add(Doubt(event_id, ts, version, source, class_name(prediction)))
 
     def _next(self, ts: float) -> int:
         """Count an event; end the learning if the reference ends before it."""

@@ -75,7 +75,7 @@ class QuarantineConfig(Section):
 
 
 class Publisher(Protocol):
-    """A topic to write to, as `monitor.intake.kafka_publisher.KafkaPublisher`. Every call may raise QuarantineError."""
+    """A topic or a file to write to, record by record. Every call may raise QuarantineError."""
 
     def publish(self, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
         """Hand one record over; it is sent in the background."""
@@ -124,12 +124,12 @@ class TopicQuarantine:
         self._publisher.close()
 
 
-class FileQuarantine:
-    """Writes one JSON object a line, readable by the owner alone, into a bounded number of bounded files.
+class FilePublisher:
+    """Writes one line a record, readable by the owner alone, into a bounded number of bounded files; see Publisher.
 
     Args:
         path: the newest file; older ones have `.1`, `.2` and so on appended.
-        max_bytes: a file that is longer is full. One record may exceed it.
+        max_bytes: a file that is longer is full. One line may exceed it.
         count: how many files there are at most; a full one beyond them is deleted.
     """
 
@@ -139,26 +139,12 @@ class FileQuarantine:
         self._count = count
         self._file: FileIO | None = None
 
-    def keep(self, record: Record, error: DecodeError) -> None:
-        """Append the record to the newest file."""
-        value = record.value
-        line = msgspec.json.encode(
-            {
-                "reason": error.reason.value,
-                "detail": error.detail,
-                "topic": record.partition.topic,
-                "partition": record.partition.number,
-                "offset": record.offset,
-                "timestamp": record.timestamp,
-                "headers": [[name, base64.b64encode(text).decode()] for name, text in record.headers],
-                "bytes": len(value or b""),
-                "value": None if value is None else base64.b64encode(value[:MOST_BYTES]).decode(),
-            }
-        )
+    def publish(self, value: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> None:  # noqa: ARG002 - a line has none
+        """Append a line to the newest file."""
         with self._failing():
             file = self._room()
             # Unbuffered: a failed write has failed here and now, and not once more when the file is closed.
-            if file.write(line + b"\n") <= len(line):
+            if file.write(value + b"\n") <= len(value):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def flush(self) -> None:
@@ -205,6 +191,37 @@ class FileQuarantine:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+class FileQuarantine:
+    """Writes one JSON object a line into files as `FilePublisher` has them, whose arguments it takes."""
+
+    def __init__(self, path: Path, *, max_bytes: int = 10_000_000, count: int = 5) -> None:
+        self._file = FilePublisher(path, max_bytes=max_bytes, count=count)
+
+    def keep(self, record: Record, error: DecodeError) -> None:
+        """Append the record to the newest file."""
+        value = record.value
+        line = {
+            "reason": error.reason.value,
+            "detail": error.detail,
+            "topic": record.partition.topic,
+            "partition": record.partition.number,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+            "headers": [[name, base64.b64encode(text).decode()] for name, text in record.headers],
+            "bytes": len(value or b""),
+            "value": None if value is None else base64.b64encode(value[:MOST_BYTES]).decode(),
+        }
+        self._file.publish(msgspec.json.encode(line))
+
+    def flush(self) -> None:
+        """Write to the disk."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; it is opened again when something is to be kept."""
+        self._file.close()
 
 
 class InvalidRatio:

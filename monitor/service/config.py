@@ -18,6 +18,7 @@ from monitor.detection.companions import CompanionConfig
 from monitor.http.access import AccessConfig
 from monitor.intake.kafka_config import KafkaConfig
 from monitor.intake.quarantine import QuarantineConfig
+from monitor.intake.suspect_log import SuspectsConfig
 from monitor.rollback.config import Mode, RollbackConfig
 from monitor.rollback.file_registry import FileRegistryConfig
 from monitor.rollback.http_registry import HttpRegistryConfig
@@ -178,6 +179,7 @@ class Config(Section):
     detection: DetectionConfig = DetectionConfig()
     join: JoinConfig = JoinConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
+    suspects: SuspectsConfig = SuspectsConfig()
     alerting: AlertingConfig = AlertingConfig()
     registry: AnyRegistry | None = None
     rollback: RollbackConfig = RollbackConfig()
@@ -252,5 +254,6 @@ def _contradictions(config: Config) -> Iterator[tuple[Keys, str]]:
     unknown = set() if ANY_MODEL in config.models else config.rollback.models.keys() - config.models.keys()
     for model in sorted(unknown):
         yield ("rollback", "models", model), f"there is no such model in `models`{did_you_mean(model, config.models)}"
-    if config.quarantine.topic in config.kafka.topics:
-        yield ("quarantine", "topic"), "is one of `kafka.topics`: what is put there would be read again"
+    for section, topic in (("quarantine", config.quarantine.topic), ("suspects", config.suspects.topic)):
+        if topic in config.kafka.topics:
+            yield (section, "topic"), "is one of `kafka.topics`: what is put there would be read again"

@@ -10,12 +10,14 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
 from alerting.incident import Incident, Transition
 from alerting.outbox import Message
 from monitor.detection.watch import Watch
+from monitor.intake.quarantine import Publisher
 from monitor.intake.source import EventSource, Partition, Record
 from monitor.rollback.action import Action
 from monitor.service.gate import Gate
@@ -76,9 +78,10 @@ class Loop:
         *,
         due: Due | None = None,
         stalls: StallWatch | None = None,
+        suspects: Publisher | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Compose the loop; `clock` gives epoch seconds."""
+        """Compose the loop; `suspects` is where to write events to leave out, `clock` gives epoch seconds."""
         self.due = due or Due()
         self.shards: dict[str, Shard] = {}
         """Those that are read here."""
@@ -91,6 +94,7 @@ class Loop:
         self._observer = observer
         self._clock = clock
         self._stalls = stalls or StallWatch()
+        self._suspects = suspects
         self._rest_until = 0.0
         """When, on the monotonic clock, a commit that nobody waits for may be made."""
         self._owner = f"{socket.gethostname()} (process {os.getpid()})"
@@ -148,6 +152,7 @@ class Loop:
         written = time.perf_counter()
         self._hear_of_actions()
         self._gate.flush()
+        self._name_suspects()
         changed = [shard.pipeline.watches[model] for shard in self.shards.values() for model in shard.pipeline.changed]
         self._hear_of_decisions()
         silences = self._store.desk.silences(now)
@@ -168,6 +173,16 @@ class Loop:
         self._rest_until = time.monotonic() + self.rest(time.perf_counter() - written)
         if any(commit.messages for commit in commits):
             self._reactions.wake()
+
+    def _name_suspects(self) -> None:
+        """Write down the events that open incidents are about, before the store forgets that they were doubted."""
+        found = [suspect for shard in self.shards.values() for suspect in shard.take_suspects()]
+        if self._suspects is None or not found:
+            return
+        for suspect in found:
+            self._suspects.publish(msgspec.json.encode(suspect), ())
+        self._suspects.flush()
+        self._observer.suspected(found)
 
     @staticmethod
     def rest(seconds: float) -> float:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from alerting.incident import Change, Transition
+from monitor.detection.doubts import Suspect
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.standing import loudest
 from monitor.detection.watch import Watch
@@ -54,6 +55,11 @@ class Observer:
         for reason, count in pipeline.join.unmatched.items():
             joining.unmatched.at(reason).inc(count)
         pipeline.join.unmatched.clear()
+
+    def suspected(self, suspects: Iterable[Suspect]) -> None:
+        """Suspects were written down."""
+        for model, count in Counter(suspect.model for suspect in suspects).items():
+            self._metrics.reading.suspects.at(model).inc(count)
 
     def told(self, transitions: Iterable[Transition], pipelines: Iterable[Pipeline]) -> None:
         """Incidents have moved; `pipelines` are all there are."""

@@ -20,6 +20,7 @@ from monitor.intake.kafka_publisher import KafkaPublisher
 from monitor.intake.kafka_source import KafkaSource
 from monitor.intake.quarantine import InvalidRatio, open_quarantine
 from monitor.intake.source import EventSource
+from monitor.intake.suspect_log import open_suspects
 from monitor.service.config import ANY_MODEL, Config, ModelConfig
 from monitor.service.gate import Gate
 from monitor.service.loop import Due, Loop, Reactions
@@ -74,6 +75,9 @@ class Reader:
             stack.callback(source.close)
             quarantine = open_quarantine(config.quarantine, partial(KafkaPublisher, config.kafka))
             stack.callback(quarantine.close)
+            suspects = open_suspects(config.suspects, partial(KafkaPublisher, config.kafka))
+            if suspects is not None:
+                stack.callback(suspects.close)
             limit = config.quarantine.max_invalid_ratio
             ratio = InvalidRatio(limit, config.quarantine.window, config.quarantine.min_records)
             gate = Gate(quarantine, ratio, limit, self._metrics.reading, time.time)
@@ -83,7 +87,7 @@ class Reader:
             parts = (gate, self._store, self._reactions, self._observer)
             # A rebalance waits for `max_poll_interval` at most; more than that is no waiting any more.
             stalls = StallWatch(outside=config.kafka.max_poll_interval + 10.0)
-            yield Loop(source, shard_of, make, *parts, due=self.due, stalls=stalls)
+            yield Loop(source, shard_of, make, *parts, due=self.due, stalls=stalls, suspects=suspects)
 
     def _shard(self, gate: Gate, watch: Callable[[str], Watch | None], name: str, claim: Claim) -> Shard:
         config = self._config

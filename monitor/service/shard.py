@@ -12,6 +12,7 @@ from alerting.decision import Decision, Verb
 from alerting.desk import Desk
 from alerting.incident import Change, Problem, Transition
 from alerting.mutes import Silence as Silenced
+from monitor.detection.doubts import Suspect
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.silence import Silence
 from monitor.http.evidence import gather
@@ -98,6 +99,8 @@ class Shard:
         self._silence.hear(pipeline.watches)
         self._waiting_since: float | None = None
         """When the first event came that has not been worked through."""
+        self._suspects: list[Suspect] = []
+        """Events that incidents are about, and that are not written down yet."""
         self._settled: list[str] = []
         """Decisions that have been taken up, and are not committed yet."""
         self.steps: list[Transition] = self._end_what_is_gone()
@@ -130,6 +133,19 @@ class Shard:
         """Work through what waits."""
         self._waiting_since = None
         self.steps += self.pipeline.report()
+        self._suspect()
+
+    def take_suspects(self) -> list[Suspect]:
+        """Events that open incidents were about since the last call."""
+        found, self._suspects = self._suspects, []
+        return found
+
+    def _suspect(self) -> None:
+        """Look which doubted events the open incidents are about; at once, for few doubts are remembered."""
+        for incident in self.pipeline.incidents.firing():
+            watch = self.pipeline.watches.get(incident.model)
+            if incident.problem is Problem.DETECTION and watch is not None:
+                self._suspects += watch.doubts.take(incident)
 
     def listen(self) -> None:
         """Open and close incidents for models that have gone silent, and let time pass for incidents without events."""

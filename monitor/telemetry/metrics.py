@@ -33,6 +33,9 @@ class Reading:
         self.quarantined = Counter(
             "tocsin_quarantined_total", "Records kept in the quarantine, with the reason.", registry=make.registry
         )
+        self.suspects = make.counter(
+            "suspects_total", "Events written down for whoever retrains to leave them out, by model.", "model"
+        )
         self.lag = make.gauge(
             "consumer_lag_records", "Records not read yet, of each partition assigned here.", "topic", "partition"
         )

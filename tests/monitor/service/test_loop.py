@@ -23,7 +23,7 @@ from monitor.detection.watch import Until, Watch
 from monitor.intake.decode import Decoder
 from monitor.intake.file_source import FileSource
 from monitor.intake.join import Join
-from monitor.intake.quarantine import FileQuarantine, InvalidRatio
+from monitor.intake.quarantine import FilePublisher, FileQuarantine, InvalidRatio
 from monitor.intake.source import Partition, Positions
 from monitor.rollback.action import ActionState
 from monitor.rollback.policy import advanced, consider
@@ -48,6 +48,7 @@ class House:
         self.store = Store(folder / "tocsin.db")
         self.source = FileSource(logs, max_records=100)
         self.quarantine = FileQuarantine(folder / "quarantine.jsonl")
+        self.suspects = FilePublisher(folder / "suspects.jsonl")
         self.gate = Gate(self.quarantine, InvalidRatio(0.5, 200, 100), 0.5, metrics.reading, lambda: self.now)
         self.loop = Loop(
             self.source,
@@ -57,6 +58,7 @@ class House:
             self.store,
             Reactions(self._messages, consider, self._wake),
             Observer(metrics, self._clock),
+            suspects=self.suspects,
             clock=self._clock,
         )
 
@@ -105,6 +107,7 @@ class House:
 
     def close(self) -> None:
         self.quarantine.close()
+        self.suspects.close()
         self.source.close()
         self.store.close()
 

@@ -45,6 +45,7 @@ SPECIFIED = {
     "partition_held": ["topic", "partition"],
     "pending_predictions": [],
     "quarantined_total": [],
+    "suspects_total": ["model"],
     "records_polled_total": [],
     "reference_events": ["model"],
     "requests_refused_total": ["status"],
