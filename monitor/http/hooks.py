@@ -1,5 +1,10 @@
-"""What the registry tells by itself: POST /hooks/mlflow. It has no token, because every message is signed."""
+"""What the registry tells by itself: POST /hooks/mlflow. It has no token, because every message is signed.
 
+A copy of a message is answered like the first one and not heard again: whoever sees one on its way could otherwise send
+it a thousand times a second while it is believed.
+"""
+
+import threading
 import time
 from collections.abc import Callable
 
@@ -9,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.http.endpoint import MAX_BODY, answer, problem
-from monitor.rollback.mlflow_hook import AliasChange, HookError, read, verify
+from monitor.rollback.mlflow_hook import MAX_AGE, AliasChange, HookError, read, verify
 from monitor.store.store import StoreError
 
 Heard = Callable[[AliasChange], None]
@@ -23,6 +28,7 @@ def hooks(secret: Callable[[], str], heard: Heard, clock: Callable[[], float] = 
         heard: Told of every change of an alias, in a thread.
         clock: Epoch seconds.
     """
+    hear = _Once(heard, clock)
 
     def take(request: Request, raw: bytes) -> Response:
         try:
@@ -34,7 +40,7 @@ def hooks(secret: Callable[[], str], heard: Heard, clock: Callable[[], float] = 
         try:
             change = read(raw)
             if change is not None:
-                heard(change)
+                hear(request.headers.getlist("x-mlflow-signature")[-1], change)  # the one that was verified
         except HookError as error:
             return problem(400, str(error))
         except StoreError as error:
@@ -50,3 +56,21 @@ def hooks(secret: Callable[[], str], heard: Heard, clock: Callable[[], float] = 
         return await run_in_threadpool(take, request, bytes(raw))
 
     return [Route("/hooks/mlflow", mlflow, methods=["POST"])]
+
+
+class _Once:
+    """Hears each signed message once, as long as a copy of it would be believed. Safe to share between threads."""
+
+    def __init__(self, heard: Heard, clock: Callable[[], float]) -> None:
+        self._heard = heard
+        self._clock = clock
+        self._lately: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, signature: str, change: AliasChange) -> None:
+        with self._lock:
+            now = self._clock()
+            self._lately = {known: at for known, at in self._lately.items() if now - at <= 2 * MAX_AGE}
+            if signature not in self._lately:
+                self._heard(change)
+                self._lately[signature] = now

@@ -16,6 +16,8 @@ from monitor.detection.baseline import load as load_baseline
 from monitor.intake.decode import EARLIEST, LATEST, DecodeError, Decoder
 from monitor.intake.events import Label
 from monitor.intake.source import Partition, Record
+from monitor.rollback.mlflow_hook import HookError
+from monitor.rollback.mlflow_hook import read as read_webhook
 from monitor.service.config import ConfigError, Problem
 from monitor.service.config import load as load_config
 
@@ -63,7 +65,18 @@ def baseline(raw: bytes) -> None:
         load_baseline(_written(raw))
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"record": record, "config": config, "baseline": baseline}
+def webhook(raw: bytes) -> None:
+    """The body of a message of the registry."""
+    with suppress(HookError):
+        read_webhook(raw)
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "record": record,
+    "config": config,
+    "baseline": baseline,
+    "webhook": webhook,
+}
 
 
 def _written(raw: bytes) -> Path:

@@ -99,9 +99,22 @@ def test_without_a_signature_or_with_an_empty_secret_nobody_is_believed(side: Si
     assert side.heard == []
 
 
+def test_a_copy_is_not_heard_again(side: Side) -> None:
+    assert [side.post(CHANGE) for _ in range(3)] == [200, 200, 200]
+    assert len(side.heard) == 1
+    assert side.post(CHANGE, delivery="d2") == 200
+    assert len(side.heard) == 2
+    raw = json.dumps(CHANGE).encode()
+    disguised = [("x-mlflow-signature", "v1,other"), *headers(raw).items()]
+    assert httpx.post(f"{side.url}/hooks/mlflow", content=raw, headers=disguised).status_code == 200
+    assert len(side.heard) == 2
+
+
 def test_a_store_that_is_away_makes_mlflow_try_again(side: Side) -> None:
     side.wrong = StoreError("store: away")
     assert side.post(CHANGE) == 503
+    side.wrong = None
+    assert (side.post(CHANGE), len(side.heard)) == (200, 1)
 
 
 @given(raw=st.binary(max_size=80), place=st.integers(0, 79), delivery=st.sampled_from(["d1", "d2"]))
