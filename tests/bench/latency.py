@@ -3,7 +3,7 @@
     python -m tests.bench.latency [--quick | --full] [--seed N] [--out FILE]
 
 All parts are real: a broker, `tocsin run` with the default settings as a process of its own, and an HTTP server. Busy
-models give the traffic. One after the other, small models break: all their features are null from one event on, and
+models give the traffic. One after the other, small models break: a feature of theirs is null from one event on, and
 each is a page. A page says at which event of its model it opened; what is measured is the time from just before that
 event was given to the producer until the POST was there, so the time that Kafka takes to append it is a part of it.
 """
@@ -146,7 +146,7 @@ def _produce(
     """Produce at the rate until the last model is broken; return when each of its events was given, and the count."""
     producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 5, "acks": "all"})
     usual = [_tail(event) for event in traffic.events(ROWS, seed=seed)]
-    broken = _tail(next(traffic.events(1, seed=seed)), nulls=True)
+    broken = [_tail(event, null=True) for event in traffic.events(BURST, seed=seed + 1)]
     random = np.random.default_rng(seed)
     sent: dict[str, list[float]] = {f"small-{number}": [] for number in range(pages)}
     each, count, began = round(RATE * TICK), 0, time.perf_counter()
@@ -157,8 +157,9 @@ def _produce(
         for number in range(max(0, -(-(tick - WARM - BURST + 1) // every)), min(pages, (tick - WARM) // every + 1)):
             name = f"small-{number}"
             if len(sent[name]) < BURST:
+                event = _event(count, name, broken[len(sent[name])])
                 sent[name].append(time.time())
-                producer.produce(topic, _event(count, name, broken), partition=0)
+                producer.produce(topic, event, partition=0)
                 count += 1
         producer.poll(0)
         time.sleep(max(0.0, began + (tick + 1) * TICK - time.perf_counter()))
@@ -166,12 +167,12 @@ def _produce(
     return sent, count
 
 
-def _tail(event: object, *, nulls: bool = False) -> bytes:
+def _tail(event: object, *, null: bool = False) -> bytes:
     """An event without what every one gets anew."""
     found = msgspec.to_builtins(event)
     del found["event_id"], found["ts"], found["model"]
-    if nulls:
-        found["features"] = dict.fromkeys(found["features"])
+    if null:
+        found["features"]["feature_00"] = None
     return msgspec.json.encode(found)[1:]
 
 

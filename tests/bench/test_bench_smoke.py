@@ -6,7 +6,7 @@ import pytest
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
 from detectors.cells import NumericCells
 from detectors.edetector import Batch, Family, Turn
-from tests.bench import detection, engine, paths, pipeline, report, run_length, stages
+from tests.bench import detection, engine, latency, paths, pipeline, report, run_length, stages
 from tests.bench.paths import first_passages
 from tests.bench.protocol import running_maxima
 from tests.bench.report import Row
@@ -153,6 +153,17 @@ def test_the_path_is_measured_with_both_clients(embedded_broker: Broker) -> None
         ("models", 10),
     }
     assert "bare pipe" in pipeline.tables(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_at_five_thousand_events_a_second_every_page_comes(embedded_broker: Broker) -> None:
+    """How soon depends on the machine, and is what the benchmark is for; that all come does not."""
+    (row,) = latency.run(embedded_broker, latency.SIZES["quick"], 1)
+    assert row["pages"] == 20
+    assert 0 < row["p50"]["mean"] <= row["p99"]["mean"] <= row["max"]["mean"]
+    assert row["events_per_second"]["mean"] <= 1.1 * latency.RATE
+    assert "p99" in latency.table([row])
 
 
 @pytest.mark.slow
