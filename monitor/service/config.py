@@ -47,7 +47,7 @@ class StoreConfig(Section):
     url: Secret | None = None
     """Instead of it: a PostgreSQL, as `postgresql://user:password@host:5432/database`."""
     commit_every: Seconds = 2.0
-    """How often everything is written. A crash repeats at most this much work, and loses nothing."""
+    """How often everything is written, or less often where that takes long. A crash repeats the work since."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

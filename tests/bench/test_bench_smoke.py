@@ -1,12 +1,14 @@
 """The benchmarks run, measure what they say, and the engine is no coin. Never how long anything takes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
 from detectors.cells import NumericCells
 from detectors.edetector import Batch, Family, Turn
-from tests.bench import detection, engine, latency, paths, pipeline, report, run_length, stages
+from tests.bench import commits, detection, engine, latency, paths, pipeline, report, run_length, stages
 from tests.bench.paths import first_passages
 from tests.bench.protocol import running_maxima
 from tests.bench.report import Row
@@ -180,3 +182,13 @@ def test_every_stage_is_measured() -> None:
     }
     assert min(found.values()) > 0
     assert found[stages.PATH] == found[stages.TAKE] + found[stages.REPORT]
+
+
+@pytest.mark.slow
+def test_commits_are_measured_over_whole_rounds(tmp_path: Path) -> None:
+    found = commits.measure(3, tmp_path / "bench.db", tmp_path)
+    assert found["rounds"] >= 3
+    assert 0 < found["share_of_time"] < 1
+    assert 0 < found["share_of_processor_time"] < 1
+    assert found["events_per_processor_second"] > 0
+    assert 0 < found["mean_commit_seconds"] <= found["longest_commit_seconds"]

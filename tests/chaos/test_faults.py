@@ -18,6 +18,7 @@ from monitor.store.store import Store
 from monitor.store.tables import WHOLE
 from tests.kit.apache_kafka import ApacheKafka, Cluster
 from tests.kit.brokers import Broker
+from tests.kit.http_server import Server, hang
 from tests.kit.postgres import Postgres
 from tests.kit.proxy import Proxy
 from tests.kit.replicas import Member, Process, digest, offsets, settings, told, wait_until
@@ -218,6 +219,39 @@ def test_corrupted_state_row(embedded_broker: Broker, tmp_path: Path) -> None:
     last = msgspec.json.decode(replica.said().splitlines()[-1])
     assert last["event"] == "stopped"
     assert "state 'watch/mail' is damaged: its checksum does not match" in last["why"]
+
+
+# The process.
+
+
+def test_sigterm_drains_and_a_second_one_ends_at_once(
+    embedded_broker: Broker, server: Server, tmp_path: Path, expected: Any
+) -> None:
+    """The first lets what was read be committed, also under load; neither loses or repeats anything."""
+    name, path = f"drained-{uuid.uuid4().hex}", tmp_path / "db"
+    embedded_broker.create_topic(name)
+    embedded_broker.write(name, EVENTS)
+    server.answers = [hang]
+    config = settings(embedded_broker.address, [name], path, tmp_path, max_poll_records=100)
+    receiver = {"kind": "webhook", "name": "hook", "url": server.address}
+    config["alerting"] = {"receivers": [receiver], "network": {"allow": ["127.0.0.1"]}}
+    replica = Process(config, tmp_path)
+    try:
+        replica.start()
+        wait_until(lambda: sum(offsets(path).values()) > 0, replica.said)
+        assert replica.end() == 0
+        replica.start()
+        server.wait_for(1)
+        replica.send(signal.SIGTERM)
+        wait_until(lambda: replica.said().count('"stopping"') == 2, replica.said)  # now it waits for that message
+        assert replica.end() == -signal.SIGTERM
+        replica.start()
+        wait_until(lambda: sum(offsets(path).values()) == len(EVENTS), replica.said)
+        wait_until(replica.ready, replica.said)
+        assert replica.end() == 0
+    finally:
+        replica.kill()
+    assert result(path) == expected
 
 
 # Time.
