@@ -147,7 +147,7 @@ def test_retention_overtook_offset(apache_kafka: ApacheKafka, topic: str, start:
     assert blind.evidence[0].observed == 100
 
 
-# The store.
+# The store, and the process.
 
 
 def test_disk_full(embedded_broker: Broker, start: Start, tmp_path: Path, expected: Any) -> None:
@@ -221,9 +221,6 @@ def test_corrupted_state_row(embedded_broker: Broker, tmp_path: Path) -> None:
     assert "state 'watch/mail' is damaged: its checksum does not match" in last["why"]
 
 
-# The process.
-
-
 def test_sigterm_drains_and_a_second_one_ends_at_once(
     embedded_broker: Broker, server: Server, tmp_path: Path, expected: Any
 ) -> None:
@@ -233,9 +230,8 @@ def test_sigterm_drains_and_a_second_one_ends_at_once(
     embedded_broker.write(name, EVENTS)
     server.answers = [hang]
     config = settings(embedded_broker.address, [name], path, tmp_path, max_poll_records=100)
-    receiver = {"kind": "webhook", "name": "hook", "url": server.address}
-    config["alerting"] = {"receivers": [receiver], "network": {"allow": ["127.0.0.1"]}}
-    replica = Process(config, tmp_path)
+    hook = {"kind": "webhook", "name": "hook", "url": server.address}
+    replica = Process(config | {"alerting": {"receivers": [hook], "network": {"allow": ["127.0.0.1"]}}}, tmp_path)
     try:
         replica.start()
         wait_until(lambda: sum(offsets(path).values()) > 0, replica.said)

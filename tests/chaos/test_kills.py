@@ -134,7 +134,7 @@ def test_kill9_loop_no_loss(
         print(json.dumps(found))  # noqa: T201
         replica.start()
         wait_until(replica.ready, replica.said)  # if there is nothing left to read, it could be asked to end too soon
-        wait_until(lambda: read() == count, replica.said, 300)
+        wait_until(lambda: read() == count, replica.said, 300 + count / 200)
         states, incidents, expected = whole
         wait_until(lambda: set(ids(hook)) >= expected, replica.said)
         assert replica.end() == 0
