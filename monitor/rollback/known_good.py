@@ -14,7 +14,7 @@ from pydantic import Field, FilePath, model_validator
 
 from alerting.incident import Incident, Severity, Status
 from alerting.section import Secret, Section
-from monitor.detection.answers import Answers
+from monitor.detection.answers import Answered, Answers
 from monitor.rollback.action import Action
 from monitor.rollback.mark import Mark
 from monitor.rollback.registry import ModelRegistry, ModelVersion, Pin, RegistryError
@@ -25,6 +25,16 @@ Sign = Callable[[str, str, float, str | None], str]
 """From model, version, time and digest to a signature."""
 
 
+class Golden(Section):
+    """A golden set: inputs of certain truth, which somebody sends to every version under a source of their own."""
+
+    source: str = Field(min_length=1, max_length=256)
+    labels: int = Field(default=100, ge=1)
+    """Labelled answers to it that a version must have given."""
+    max_wrong: float = Field(default=0.05, ge=0, lt=1)
+    """The share of them that may be wrong."""
+
+
 class Soak(Section):
     """What a version must have gone through before Tocsin marks it."""
 
@@ -32,6 +42,7 @@ class Soak(Section):
     """Of event time, from its first answer to its newest one."""
     predictions: int = Field(default=1000, ge=1)
     labels: int = Field(default=200, ge=1)
+    golden: Golden | None = None
 
 
 class KnownGoodConfig(Section):
@@ -80,6 +91,8 @@ def unsoaked(version: ModelVersion, answers: Answers, incidents: Iterable[Incide
         yield f"it has given fewer than {soak.predictions} answers"
     if answered.labels < soak.labels:
         yield f"fewer than {soak.labels} of its answers have labels"
+    if soak.golden is not None:
+        yield from _tarnished(answered, soak.golden)
     if version.revoked or not version.ready:
         yield "it is revoked, or not ready"
     for incident in incidents:
@@ -87,6 +100,17 @@ def unsoaked(version: ModelVersion, answers: Answers, incidents: Iterable[Incide
         if lasts and incident.severity is not Severity.INFO:
             yield f"there was an incident while it served ({incident.id})"
             return
+
+
+def _tarnished(answered: Answered, golden: Golden) -> Iterator[str]:
+    """What a version lacks of the golden set."""
+    outcomes = answered.sources.get(golden.source, {})
+    labels = sum(sum(predicted.values()) for predicted in outcomes.values())
+    wrong = labels - sum(predicted.get(label, 0) for label, predicted in outcomes.items())
+    if labels < golden.labels:
+        yield f"it has answered fewer than {golden.labels} of the golden set"
+    elif wrong > golden.max_wrong * labels:
+        yield f"{wrong} of {labels} answers to the golden set were wrong"
 
 
 def tainted(version: ModelVersion, action: Action) -> bool:

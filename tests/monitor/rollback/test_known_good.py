@@ -15,7 +15,7 @@ from monitor.rollback import signing
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.artefacts import of_chunks
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
-from monitor.rollback.known_good import KnownGoodConfig, Marker, Soak, TrustedRegistry, tainted, unsoaked
+from monitor.rollback.known_good import Golden, KnownGoodConfig, Marker, Soak, TrustedRegistry, tainted, unsoaked
 from monitor.rollback.mark import Mark
 from monitor.rollback.registry import ModelVersion, Pin, RegistryError
 from monitor.store.store import Store
@@ -126,6 +126,26 @@ def test_what_a_version_lacks_is_told(house: House, soak: dict[str, Any], lack: 
     assert list(unsoaked(version, house.answers, [], asked)) == [lack]
     house.run(soak=asked)
     assert house.marked() == {}
+
+
+@pytest.mark.parametrize(
+    ("flipped", "labelled", "lack"),
+    [
+        (0.0, True, None),
+        (0.1, True, None),
+        (0.5, True, "25 of 100 answers to the golden set were wrong"),
+        (0.0, False, "it has answered fewer than 100 of the golden set"),
+    ],
+)
+def test_a_version_has_to_be_right_about_the_golden_set(
+    house: House, flipped: float, labelled: bool, lack: str | None
+) -> None:
+    serve(house.answers, "1", OPENED_AT, count=100, flipped=flipped, labelled=labelled, sources=["golden"])
+    asked = SOAK.model_copy(update={"golden": Golden(source="golden")})
+    version = house.registry.current("net-ids")
+    assert list(unsoaked(version, house.answers, [], asked)) == ([] if lack is None else [lack])
+    house.run(soak=asked)
+    assert bool(house.marked()) is (lack is None)
 
 
 @pytest.mark.parametrize(
