@@ -18,11 +18,12 @@ import numpy.typing as npt
 from detectors.bets import Caution
 from detectors.edetector import Batch, Excursion, Step, Turn
 from detectors.surrogate import LEVELS
-from monitor.detection.agreement import AGREES, Agreement, Judged, pooled
+from monitor.detection.agreement import AGREES, Agreement, Judged
 from monitor.detection.baseline import PREDICTION, Baseline
 from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
 from monitor.detection.contrast import Recent
 from monitor.detection.families import families
+from monitor.detection.questions import questions
 from monitor.detection.suspects import Suspects
 
 Floats = npt.NDArray[np.float64]
@@ -80,17 +81,15 @@ class Bank:
         self.digest = baseline.digest
         self.columns = Columns(baseline)
         self.budget = budget
-        self.label_kinds = len(baseline.classes) if baseline.residual is None else 1
+        self.questions = questions(baseline)
         self.agreement = None if baseline.surrogate is None else Agreement(baseline.surrogate, baseline)
-        self.unexpected = pooled(baseline.agreement)
-        """How often each answer came unexpected, for each level of the surrogate's certainty."""
         self.everybody = _everybody(baseline)
         self.suspects = Suspects(tuple(baseline.features.values()))
         self.recent_answers = Recent(3)
-        """Source, certainty, and what was not expected (see `Judged.unexpected`)."""
+        """Source, the one kind, and the code that the engine gets."""
         self.recent_labels = Recent(4)
-        """Source, labeler, label kind and outcome, at the time of the prediction."""
-        self.families = families(baseline, self.columns, budget, caution)
+        """Source, labeler, kind and code of the label, at the time of the prediction."""
+        self.families = families(baseline, self.questions, self.columns, budget, caution)
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 
     def update(self, features: FeatureColumns, labels: LabelColumns) -> Iterator[Moment]:
@@ -196,22 +195,27 @@ class Bank:
                 self._add_answers(batches, features, self.agreement.of(features.codes))
         if not labels.index.size:
             return batches
-        outcomes = labels.outcomes[:, np.newaxis]
-        for name, slots in (("", 0), ("/source", labels.sources), ("/labeler", labels.labelers)):
-            keys = np.asarray(slots * self.label_kinds + labels.labels, dtype=np.intp)
-            batches[f"confusion{name}"] = Batch(labels.index, labels.predicted_at, keys, outcomes)
-        columns = labels.sources, labels.labelers, labels.labels, labels.outcomes
-        self.recent_labels.offer(labels.index, labels.predicted_at, *columns)
+        batches["confusion"] = Batch(labels.index, labels.predicted_at, labels.labels, labels.outcomes[:, np.newaxis])
+        kinds, codes, count = labels.labels, labels.outcomes, 1
+        if self.questions:
+            kinds, count = labels.outcomes, len(self.baseline.classes)
+            codes = labels.certainty * count + labels.labels
+        for name, slots in (("source", labels.sources), ("labeler", labels.labelers)):
+            keys = slots * count + kinds
+            batches[f"confusion/{name}"] = Batch(labels.index, labels.predicted_at, keys, codes[:, np.newaxis])
+        self.recent_labels.offer(labels.index, labels.predicted_at, labels.sources, labels.labelers, kinds, codes)
         return batches
 
     def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:
         index, ts = features.index[answers.rows], features.ts[answers.rows]
         sources = features.sources[answers.rows]
         unexpected = answers.unexpected
-        batches["agreement"] = Batch(index, ts, answers.kinds, answers.outcomes[:, np.newaxis])
-        keys = sources * LEVELS + answers.kinds % LEVELS
-        batches["answers/source"] = Batch(index, ts, keys, unexpected[:, np.newaxis])
-        self.recent_answers.offer(index, ts, sources, answers.kinds % LEVELS, unexpected)
+        classes, level = len(self.baseline.classes), answers.kinds % LEVELS
+        codes = level * classes + answers.outcomes
+        batches["agreement"] = Batch(index, ts, answers.kinds // LEVELS, codes[:, np.newaxis])
+        codes = level * (classes + 1) + unexpected
+        batches["answers/source"] = Batch(index, ts, sources, codes[:, np.newaxis])
+        self.recent_answers.offer(index, ts, sources, np.zeros_like(codes), codes)
         odd = unexpected != AGREES
         self.suspects.offer(index[odd], sources[odd], features.codes[answers.rows[odd]])
 

@@ -3,6 +3,7 @@
 Nothing re-learns a baseline silently: an attacker who is slow enough wins against every window that moves with him.
 """
 
+from bisect import bisect_right
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -11,10 +12,12 @@ import msgspec
 
 from detectors.bets import Reference
 from detectors.cells import Cells, NumericCells
-from detectors.surrogate import Surrogate
+from detectors.surrogate import SURE, Surrogate
 from monitor.intake.events import ClassLabel, Value, class_name
 
-FORMAT = 2
+FORMAT = 3
+CERTAINTIES = len(SURE) + 1
+"""Levels of a model's confidence in what it says: below `detectors.surrogate.SURE`, or up to each of these."""
 OTHER = "(other)"
 EXTRA = "(extra features)"
 """The stream that says whether an event carries features which the reference did not have."""
@@ -48,6 +51,8 @@ class Baseline(msgspec.Struct, frozen=True):
     """Outcomes in code order, the last one OTHER; only OTHER for a regression model."""
     confusion: dict[str, Reference]
     """For each label class, how often each class was predicted."""
+    labelled: tuple[Reference, ...]
+    """For each predicted class and level of certainty (`class * CERTAINTIES + level`), how often each label came."""
     residual: FeatureReference | None
     """Regression: prediction minus label."""
     surrogate: Surrogate | None
@@ -120,6 +125,11 @@ def load(path: Path) -> Baseline:
 def category(value: Value) -> str | None:
     """The category that a value of a categorical feature is."""
     return None if value is None else class_name(value)
+
+
+def certainty(confidence: float | None) -> int:
+    """The level of a model's confidence; the lowest where it did not say."""
+    return 0 if confidence is None else bisect_right(SURE, confidence)
 
 
 def residual(prediction: ClassLabel, label: ClassLabel) -> float | None:

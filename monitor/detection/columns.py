@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import ABOVE, ABSENT, RESERVED, CategoryCells, NumericCells
-from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, category, numeric, residual
+from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, category, certainty, numeric, residual
 from monitor.detection.slots import Slots
 from monitor.intake.events import ClassLabel, Features, Prediction, Value, class_name
 from monitor.intake.join import Joined
@@ -50,6 +50,8 @@ class LabelColumns:
     """Class codes of the labels; 0 for a regression model."""
     outcomes: Codes
     """Class codes of the predictions; residual codes for a regression model."""
+    certainty: Codes
+    """How sure the model was: see `monitor.detection.baseline.certainty`."""
     sources: Codes
     labelers: Codes
 
@@ -74,6 +76,7 @@ _NO_LABELS = LabelColumns(
     predicted_at=np.zeros(0),
     labels=np.zeros(0, np.intp),
     outcomes=np.zeros(0, np.intp),
+    certainty=np.zeros(0, np.intp),
     sources=np.zeros(0, np.intp),
     labelers=np.zeros(0, np.intp),
 )
@@ -176,6 +179,7 @@ class Columns:
             predicted_at=np.fromiter((join.predicted_at for join in joins), np.float64, count),
             labels=labels,
             outcomes=outcomes,
+            certainty=np.fromiter((certainty(join.confidence) for join in joins), np.intp, count),
             sources=np.fromiter((self.sources.of(join.source) for join in joins), np.intp, count),
             labelers=np.fromiter((self.labelers.of(join.labeler) for join in joins), np.intp, count),
         )

@@ -2,33 +2,34 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import (
     FEATURE_WEIGHTS,
+    NO_CHURN,
+    RISES,
     Caution,
+    Churn,
     Reference,
     excuses,
     feature_bets,
-    outcome_bets,
 )
 from detectors.edetector import Family
-from detectors.surrogate import LEVELS
-from monitor.detection.agreement import AGREES, pooled
-from monitor.detection.baseline import PREDICTION, Baseline
+from detectors.surrogate import SURE
+from monitor.detection.baseline import PREDICTION, Baseline, FeatureReference
 from monitor.detection.columns import Columns
+from monitor.detection.questions import Question
 
 Floats = npt.NDArray[np.float64]
 _Bets = tuple[str, Floats, Floats, Mapping[int, Floats]]
 """Name, factors, weights within the family, and divisors by key."""
 
 WEIGHTS: Mapping[str, float] = {
-    "features": 0.35,
-    "features/source": 0.35,
-    "agreement": 0.15,
-    "answers/source": 0.15,
+    "features": 0.25,
+    "features/source": 0.25,
+    "agreement": 0.25,
+    "answers/source": 0.25,
     "confusion": 0.4,
     "confusion/source": 0.3,
     "confusion/labeler": 0.3,
@@ -36,25 +37,29 @@ WEIGHTS: Mapping[str, float] = {
 """Shares of the budget: confusion on the clock of labels, the others on that of predictions. Without a surrogate,
 features have the shares of agreement and of answers too."""
 CHURN = 0.01
-"""Share of answers that a benign retrain may change, in any class and in any one direction."""
+"""Share of answers that a benign retrain may change where the surrogate is fairly sure, in any class and in any one
+direction; where it is sure, fewer, as its doubt is smaller."""
 PREDICTION_SHARE = 0.25
 """Share that the predicted class has of the budget of its family; features share the rest equally."""
 
 
-def families(baseline: Baseline, columns: Columns, budget: float, caution: Caution) -> dict[str, Family]:
+def families(
+    baseline: Baseline, asked: Mapping[str, Question], columns: Columns, budget: float, caution: Caution
+) -> dict[str, Family]:
     """Everything that is watched of a model, by name.
 
     Args:
         baseline: what is normal.
+        asked: what is asked of outcomes.
         columns: gives sources and labelers their keys.
         budget: events per false alarm.
         caution: how far bounds stay away from estimates.
     """
-    bets = [*_features(baseline, columns, caution), *_confusion(baseline, columns, caution)]
+    bets = [*_features(baseline, columns, caution), *_outcomes(asked, columns, caution)]
+    if baseline.residual is not None:
+        bets += _residual(baseline.residual, columns, caution)
     spent = dict(WEIGHTS)
-    if baseline.surrogate is not None:
-        bets += _agreement(baseline, columns, caution)
-    else:
+    if baseline.surrogate is None:
         spent["features"] += spent["agreement"]
         spent["features/source"] += spent["answers/source"]
     return {
@@ -73,40 +78,37 @@ def _features(baseline: Baseline, columns: Columns, caution: Caution) -> Iterato
     yield "features/source", tables, weights, _excuses(tables, references, "source", columns.sources.of)
 
 
-def _agreement(baseline: Baseline, columns: Columns, caution: Caution) -> Iterator[_Bets]:
-    """The model against its surrogate: by the expected class for all, by the unexpected answer for each source."""
-    lenient = _tolerant(caution, CHURN)
-    tables = _stack([outcome_bets(ref, kind // LEVELS, lenient) for kind, ref in enumerate(baseline.agreement)])
-    yield "agreement", tables, _even(tables), {}
-    answers = pooled(baseline.agreement)
-    lenient = _tolerant(caution, CHURN / len(baseline.classes))  # of the answers for all classes together
-    tables = np.stack([outcome_bets(reference, AGREES, lenient) for reference in answers])
-    yield "answers/source", tables, _even(tables), _keyed_excuses(tables, answers, "source", columns.sources.of)
+def _outcomes(asked: Mapping[str, Question], columns: Columns, caution: Caution) -> Iterator[_Bets]:
+    slots = {"source": columns.sources.of, "labeler": columns.labelers.of}
+    for name, question in asked.items():
+        watched, _, scope = name.partition("/")
+        tables = _stack(question.tables(caution, _churns(watched, question)))
+        divisors = _keyed_excuses(tables, question.references, scope, slots[scope]) if scope else {}
+        yield name, tables, _shared(tables.shape[2]), divisors
 
 
-def _confusion(baseline: Baseline, columns: Columns, caution: Caution) -> Iterator[_Bets]:
-    residual = baseline.residual
-    if residual is not None:
-        references = [residual.reference]
-        tables = feature_bets(residual.cells, residual.reference, caution)[np.newaxis]
-        weights = FEATURE_WEIGHTS[np.newaxis]
-    else:
-        references = [baseline.confusion[name] for name in baseline.classes]
-        tables = _stack([outcome_bets(reference, kind, caution) for kind, reference in enumerate(references)])
-        weights = _even(tables)
+def _churns(watched: str, question: Question) -> list[Churn]:
+    """What a benign retrain may change, at each level: of each class, or of the answers for all classes together."""
+    if watched == "confusion":
+        return [NO_CHURN] * len(question.levels[0])
+    one = CHURN if watched == "agreement" else CHURN / (question.size - 1)
+    doubts = [(1.0 - probability) / (1.0 - SURE[0]) for probability in SURE]
+    return [Churn(one * doubt, CHURN * doubt) for doubt in doubts]
+
+
+def _residual(learnt: FeatureReference, columns: Columns, caution: Caution) -> Iterator[_Bets]:
+    tables, weights = feature_bets(learnt.cells, learnt.reference, caution)[np.newaxis], FEATURE_WEIGHTS[np.newaxis]
     yield "confusion", tables, weights, {}
-    for group, slots in (("source", columns.sources), ("labeler", columns.labelers)):
-        yield f"confusion/{group}", tables, weights, _keyed_excuses(tables, references, group, slots.of)
+    for scope, slots in (("source", columns.sources), ("labeler", columns.labelers)):
+        yield f"confusion/{scope}", tables, weights, _keyed_excuses(tables, [learnt.reference], scope, slots.of)
 
 
-def _even(tables: Floats) -> Floats:
-    """Equal weights for the bets of one stream."""
-    return np.full((1, tables.shape[2]), 1.0 / tables.shape[2])
-
-
-def _tolerant(caution: Caution, share: float) -> Caution:
-    """The same caution, with so much more of a share tolerated."""
-    return msgspec.structs.replace(caution, tolerance=caution.tolerance + 2 * share)
+def _shared(bets: int) -> Floats:
+    """Weights of the bets on outcomes, shape (1, bets): half for the rises of any outcome, half for those of each."""
+    named = bets // len(RISES) - 1
+    if named == 0:
+        return np.full((1, bets), 1.0 / bets)
+    return np.repeat([0.5 / named] * named + [0.5], len(RISES))[np.newaxis] / len(RISES)
 
 
 def _stack(tables: Sequence[Floats]) -> Floats:

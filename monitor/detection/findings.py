@@ -8,24 +8,23 @@ import msgspec
 import numpy as np
 
 from alerting.incident import Evidence, Onset
-from detectors.bets import BODY_BETS, RISES, SHARES, Reference, category_hits, outcome_hits
+from detectors.bets import BODY_BETS, SHARES, Reference, category_hits
 from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, normal_scores
 from detectors.edetector import QUIET, Excursion
-from detectors.surrogate import LEVELS
-from monitor.detection.agreement import AGREES
 from monitor.detection.bank import Bank, Place
 from monitor.detection.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
 from monitor.detection.contrast import alone
+from monitor.detection.questions import Question
 from monitor.detection.slots import Slots
 
 STEADY = 10.0
 """About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
-INTERVAL = 7.0
+INTERVAL = 12.0
 """Nats of evidence that the ends of the onset's interval are away from its middle.
 
-The evidence is a random walk whose variance is twice its drift. Over the 7 nats in which its rate is seen and the 5
-or so that are extrapolated with that rate, it strays by some 4.4 nats; this is 1.6 times as much.
+Where errors are rare, evidence comes in steps of 3 or 4 nats, at random, and it takes a while until the first one.
 """
+
 FAMILIES = {
     "features": "features",
     "predicted": "predictions",
@@ -122,19 +121,19 @@ class _What(NamedTuple):
 
 def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
     watched, _, scope = place.family.partition("/")
-    kinds = {"confusion": bank.label_kinds, "agreement": len(bank.baseline.agreement), "answers": LEVELS}
-    slot, kind = divmod(place.key, kinds.get(watched, 1))
+    question = bank.questions.get(place.family)
+    slot, kind = divmod(place.key, question.kinds if question else 1)
     family = bank.families[place.family]
     bet = family.leading_bet(place.key, place.stream)
     if watched == "features":
         what = _feature(bank, bank.columns.names[place.stream], bet, excursion.counts)
-    elif watched == "answers":
-        what = _answer(bank, slot, kind, bet, excursion.counts)
-    elif watched == "confusion" and bank.baseline.residual is not None:
-        change, observed, bound, shift = _feature_change(bank.baseline.residual, bet, excursion.counts)
+    elif question is None:
+        change, observed, bound, shift = _feature_change(_residual(bank), bet, excursion.counts)
         what = _What(watched, change, "residual", observed, bound, shift)
+    elif watched == "answers":
+        what = _answer(bank, question, slot, bet, excursion.counts)
     else:
-        what = _confused(bank, watched, kind, bet, excursion.counts)
+        what = _confused(bank, place.family, question, kind, bet, excursion.counts)
     onset = _onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended)
     return Finding(
         place=place,
@@ -154,30 +153,34 @@ def _alone(bank: Bank, place: Place, bet: int, counts: list[int], onset: Onset) 
     watched, _, scope = place.family.partition("/")
     if not scope or watched == "features":
         return 0.0
-    slot, kind = divmod(place.key, LEVELS if watched == "answers" else bank.label_kinds)
+    question = bank.questions.get(place.family)
+    slot, kind = divmod(place.key, question.kinds if question else 1)
     everywhere = bank.families["agreement" if watched == "answers" else watched].excursions.values()
     since = min([onset.low, *(excursion.began_ts for excursion in everywhere)])
-    before, wrong = _wrong(bank, watched, kind, bet, counts)
+    if question is not None:
+        before, wrong = question.references[kind], question.codes(kind, question.outcomes(kind, bet))
+    else:
+        before, wrong = _wrong_residuals(bank, bet, counts)
     _, usual, _ = _outcome_change(before, wrong, counts)
     rows = (bank.recent_answers if watched == "answers" else bank.recent_labels).since(since)
     rows = rows[rows[:, -2] == kind]
     return alone(rows[:, 1 if scope == "labeler" else 0] == slot, np.isin(rows[:, -1], wrong), usual)
 
 
-def _wrong(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) -> tuple[Reference, tuple[int, ...]]:
-    """The outcomes that the leading bet says have become more, and the reference that has them."""
-    baseline = bank.baseline
-    if watched == "answers":
-        return bank.unexpected[kind], outcome_hits(len(baseline.classes) + 1, AGREES)[bet // len(RISES)]
-    if watched == "agreement":
-        return baseline.agreement[kind], outcome_hits(len(baseline.classes), kind // LEVELS)[bet // len(RISES)]
-    if baseline.residual is None:
-        return baseline.confusion[baseline.classes[kind]], outcome_hits(len(baseline.classes), kind)[bet // len(RISES)]
-    before, regular = baseline.residual.reference, baseline.residual.cells.size - RESERVED
-    change, observed, _, _ = _feature_change(baseline.residual, bet, counts)
+def _residual(bank: Bank) -> FeatureReference:
+    if bank.baseline.residual is None:
+        raise TypeError("residuals are asked of a model that predicts classes")
+    return bank.baseline.residual
+
+
+def _wrong_residuals(bank: Bank, bet: int, counts: list[int]) -> tuple[Reference, tuple[int, ...]]:
+    """The codes of a regression model's residual that have become more, and their reference."""
+    residual = _residual(bank)
+    regular = residual.cells.size - RESERVED
+    change, observed, _, _ = _feature_change(residual, bet, counts)
     if change is not Kind.BODY:
-        return before, tuple(range(regular, baseline.residual.cells.size))
-    return before, tuple(range(regular // 2, regular) if observed > 0.0 else range(regular // 2))
+        return residual.reference, tuple(range(regular, residual.cells.size))
+    return residual.reference, tuple(range(regular // 2, regular) if observed > 0.0 else range(regular // 2))
 
 
 def _name(slots: Slots, slot: int, everybody: frozenset[str]) -> str | None:
@@ -198,25 +201,31 @@ def _feature(bank: Bank, name: str, bet: int, counts: list[int]) -> _What:
     return _What("predicted", Kind.OUTCOME, f"predicted/{risen}", observed, bound, shift, class_to=risen)
 
 
-def _confused(bank: Bank, watched: str, kind: int, bet: int, counts: list[int]) -> _What:
-    """One class is taken for another: by the labels (confusion), or by what the surrogate expects (agreement)."""
+def _confused(bank: Bank, name: str, question: Question, kind: int, bet: int, counts: list[int]) -> _What:
+    """One class is taken for another, by the labels (confusion) or by what the surrogate expects (agreement).
+
+    Who labels is asked what he says where the model said something; the model, what it says where the truth is told.
+    """
     classes = bank.baseline.classes
-    expected = kind // LEVELS if watched == "agreement" else kind
-    before, outcomes = _wrong(bank, watched, kind, bet, counts)
-    named = max(outcomes, key=lambda outcome: counts[outcome])
-    pair = (classes[expected], classes[named])
-    change = _outcome_change(before, outcomes, counts)
+    watched, _, scope = name.partition("/")
+    outcomes = question.outcomes(kind, bet)
+    named = question.commonest(kind, outcomes, counts)
+    truth, said = (named, kind) if scope else (kind, named)
     return _What(
-        watched, Kind.OUTCOME, f"{watched}/{pair[0]}->{pair[1]}", *change, class_from=pair[0], class_to=pair[1]
+        watched,
+        Kind.OUTCOME,
+        f"{watched}/{classes[truth]}->{classes[said]}",
+        *_outcome_change(question.references[kind], question.codes(kind, outcomes), counts),
+        class_from=classes[truth],
+        class_to=classes[said],
     )
 
 
-def _answer(bank: Bank, source: int, level: int, bet: int, counts: list[int]) -> _What:
+def _answer(bank: Bank, question: Question, source: int, bet: int, counts: list[int]) -> _What:
     """A source gets answers that the surrogate does not expect."""
     classes = bank.baseline.classes
-    before, outcomes = _wrong(bank, "answers", level, bet, counts)
-    named = classes[max(outcomes, key=lambda outcome: counts[outcome]) - 1]
-    change = _outcome_change(before, outcomes, counts)
+    outcomes = question.outcomes(0, bet)
+    named = classes[question.commonest(0, outcomes, counts) - 1]
     streams = [bank.columns.names[stream] for stream in bank.suspects.common(source)]
     others = [name for name in classes[:-1] if name != named]
     only = others[0] if len(others) == 1 else None
@@ -224,7 +233,7 @@ def _answer(bank: Bank, source: int, level: int, bet: int, counts: list[int]) ->
         "answers",
         Kind.OUTCOME,
         f"answers/{named}",
-        *change,
+        *_outcome_change(question.references[0], question.codes(0, outcomes), counts),
         class_from=only,
         class_to=named,
         trigger=tuple(name for name in streams if name not in (PREDICTION, EXTRA)),
@@ -240,7 +249,9 @@ def _feature_change(before: FeatureReference, bet: int, counts: list[int]) -> tu
         missing = bet - BODY_BETS >= len(SHARES)
         codes = [regular + MISSING] if missing else [regular + ABOVE, regular + BELOW]
         observed, bound, shift = _outcome_change(before.reference, tuple(codes), counts)
-        return (Kind.MISSING if missing else Kind.OUTSIDE), observed, bound, shift
+        # One value in the whole reference is a constant, and no range that a fault could leave.
+        kind = Kind.MISSING if missing else Kind.OUTSIDE if np.count_nonzero(held[:regular]) > 1 else Kind.BODY
+        return kind, observed, bound, shift
     if isinstance(before.cells, CategoryCells):
         categories, _ = category_hits(regular, bet)
         return (Kind.BODY, *_outcome_change(before.reference, categories, counts))

@@ -10,6 +10,7 @@ from detectors.bets import Reference, dispersion
 from detectors.cells import RESERVED, Cells, NumericCells, category_cells, normal_scores, numeric_cells
 from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
 from monitor.detection.baseline import (
+    CERTAINTIES,
     EXTRA,
     OTHER,
     PREDICTION,
@@ -18,11 +19,14 @@ from monitor.detection.baseline import (
     FeatureReference,
     canonical,
     category,
+    certainty,
     decode,
     residual,
 )
 from monitor.intake.events import Prediction, Value, class_name
 from monitor.intake.join import Joined
+
+Codes = npt.NDArray[np.intp]
 
 MAX_CLASSES = 32
 """Classes on their own; the rest, and any class the reference did not have, are one outcome: `OTHER`."""
@@ -62,6 +66,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         features=features,
         classes=(*classes, OTHER),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
+        labelled=() if regression else _labelled(joined, (*classes, OTHER), sources, labelers),
         residual=_residual(joined, sources, labelers) if regression else None,
         surrogate=surrogate,
         agreement=agreement,
@@ -135,10 +140,7 @@ def _within(
 def _confusion(
     joined: Sequence[Joined], classes: tuple[str, ...], sources: tuple[str, ...], labelers: tuple[str, ...]
 ) -> dict[str, Reference]:
-    code = {name: position for position, name in enumerate(classes)}
-    other = len(classes) - 1
-    labels = np.array([code.get(class_name(j.label), other) for j in joined], dtype=np.intp)
-    predicted = np.array([code.get(class_name(j.prediction), other) for j in joined], dtype=np.intp)
+    labels, predicted = _codes_of(classes, joined)
     groups = _label_groups(joined, sources, labelers)
     return {
         name: _reference(
@@ -149,6 +151,33 @@ def _confusion(
         )
         for position, name in enumerate(classes)
     }
+
+
+def _codes_of(classes: tuple[str, ...], joined: Sequence[Joined]) -> tuple[Codes, Codes]:
+    """The class codes of labels, and of what was predicted."""
+    code = {name: position for position, name in enumerate(classes)}
+    other = len(classes) - 1
+    labels = [code.get(class_name(join.label), other) for join in joined]
+    predicted = [code.get(class_name(join.prediction), other) for join in joined]
+    return np.array(labels, dtype=np.intp), np.array(predicted, dtype=np.intp)
+
+
+def _labelled(
+    joined: Sequence[Joined], classes: tuple[str, ...], sources: tuple[str, ...], labelers: tuple[str, ...]
+) -> tuple[Reference, ...]:
+    """How often each label came, by what the model had said and how sure it was."""
+    labels, predicted = _codes_of(classes, joined)
+    kinds = predicted * CERTAINTIES + np.array([certainty(j.confidence) for j in joined], dtype=np.intp)
+    groups = _label_groups(joined, sources, labelers)
+    return tuple(
+        _reference(
+            labels[kinds == kind],
+            len(classes),
+            _within(groups, kinds == kind),
+            dispersion((labels[kinds == kind] != kind // CERTAINTIES).astype(np.float64)),
+        )
+        for kind in range(len(classes) * CERTAINTIES)
+    )
 
 
 def _residual(joined: Sequence[Joined], sources: tuple[str, ...], labelers: tuple[str, ...]) -> FeatureReference:

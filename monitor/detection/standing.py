@@ -32,11 +32,12 @@ def loudest(bank: Bank) -> Mapping[Named, float]:
 def _named(bank: Bank, place: Place) -> Named:
     """What a stream is about, in one kind and one name."""
     watched, _, scope = place.family.partition("/")
-    slot, label = divmod(place.key, bank.label_kinds) if watched == "confusion" else (place.key, 0)
+    question = bank.questions.get(place.family)
+    slot, kind = divmod(place.key, question.kinds if question else 1)
     if scope == "source":
         return "source", bank.columns.sources.name(slot)
     if scope == "labeler":
         return "labeler", bank.columns.labelers.name(slot)
-    if watched == "confusion":
-        return "class", "(residual)" if bank.baseline.regression else bank.baseline.classes[label]
-    return "feature", bank.columns.names[place.stream]
+    if watched == "features":
+        return "feature", bank.columns.names[place.stream]
+    return "class", "(residual)" if question is None else bank.baseline.classes[kind]

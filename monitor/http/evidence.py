@@ -9,6 +9,7 @@ from alerting.message import clean
 from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, Cells, NumericCells
 from monitor.detection.bank import Bank, Place
 from monitor.detection.baseline import PREDICTION
+from monitor.detection.findings import Finding
 from monitor.detection.watch import Watch
 from monitor.pictures.exhibit import Compared, Confused, Exhibit
 
@@ -31,7 +32,7 @@ def gather(watch: Watch) -> Exhibit | None:
         curves=tuple((family, tuple(points)) for family, points in lately.curves.items()),
         features=tuple(_features(bank, [finding.place for finding in watch.episode])),
         sources=_sources(bank, lately.sources),
-        confused=_confused(bank, lately.confusion, [finding.place for finding in watch.episode]),
+        confused=_confused(bank, lately.confusion, watch.episode),
     )
 
 
@@ -101,25 +102,25 @@ def _sources(bank: Bank, seen: Floats) -> Compared | None:
     )
 
 
-def _confused(bank: Bank, seen: Floats, places: Sequence[Place]) -> Confused | None:
-    """Confusion of the classes that have most labels; those that alarm as they are since their excursion began."""
+def _confused(bank: Bank, seen: Floats, findings: Sequence[Finding]) -> Confused | None:
+    """Confusion of the classes that have most labels: of everybody's, or of the source or labeler that alarms most."""
     baseline = bank.baseline
     if baseline.regression or not seen.sum():
         return None
     count = len(baseline.classes)
     held = np.array([baseline.confusion[name].counts[:count] for name in baseline.classes], dtype=np.float64)
-    weight = held.sum(axis=1) / max(held.sum(), 1.0) + seen.sum(axis=1) / seen.sum()
-    after, about = seen.copy(), ""
-    strongest = [place for place in places if place.family.startswith("confusion")][:1]
-    for place in (each for each in places if strongest and each.family == strongest[0].family):
-        slot, label = divmod(place.key, bank.label_kinds)
-        excursion = bank.families[place.family].excursions.get((place.key, place.stream))
-        if excursion is None or slot != strongest[0].key // bank.label_kinds:
-            continue
-        after[label], weight[label] = excursion.counts[:count], 9.0
-        scope = place.family.partition("/")[2]
-        slots = bank.columns.sources if scope == "source" else bank.columns.labelers
-        about = f", {scope} {clean(slots.name(slot), _NAME)}" if scope else ""
+    after, about = seen, ""
+    finding = next((finding for finding in findings if finding.watched == "confusion"), None)
+    scope = finding.place.family.partition("/")[2] if finding is not None else ""
+    if finding is not None and scope:
+        slot = finding.place.key // bank.questions[finding.place.family].kinds
+        slots, column = (bank.columns.sources, 0) if scope == "source" else (bank.columns.labelers, 1)
+        rows = bank.recent_labels.since(finding.onset.ts)
+        rows = rows[rows[:, column] == slot]
+        after = np.zeros_like(seen)
+        np.add.at(after, (rows[:, 3] % count, rows[:, 2]), 1.0)
+        about = f", {scope} {clean(slots.name(slot), _NAME)}"
+    weight = held.sum(axis=1) / max(held.sum(), 1.0) + after.sum(axis=1) / max(after.sum(), 1.0)
     shown = [place for place in sorted(np.argsort(-weight)[:CLASSES].tolist()) if weight[place] > 0.0]
     names = tuple(clean(baseline.classes[place], _NAME) for place in shown)
     return Confused(f"What each true class is taken for{about}", names, _rows(held, shown), _rows(after, shown))

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from monitor.intake.events import ClassLabel, Label, Prediction
+from monitor.intake.events import ClassLabel, Label, Prediction, class_name
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
@@ -19,6 +19,8 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
     label: ClassLabel
     labeler: str | None
     labelled_at: float
+    confidence: float | None = None
+    """What the model thought the probability of its prediction was, in [0, 1]; None if it did not say."""
 
 
 class Waiting(msgspec.Struct, gc=False, array_like=True):
@@ -29,6 +31,7 @@ class Waiting(msgspec.Struct, gc=False, array_like=True):
     source: str | None
     prediction: ClassLabel
     ts: float
+    confidence: float | None = None
     labelled: bool = False
 
 
@@ -113,7 +116,8 @@ class Join:
         if event_id in self._waiting:
             self.unmatched[Unmatched.DUPLICATE_PREDICTION] += 1
             return False, None
-        waiting = Waiting(event.model, event.version, event.source, event.prediction, ts)
+        confidence = None if event.proba is None else event.proba.get(class_name(event.prediction))
+        waiting = Waiting(event.model, event.version, event.source, event.prediction, ts, confidence)
         label = self._early.get(event_id)
         self._apply(Step(event_id, waiting))
         joined = None if label is None else self._match(event_id, waiting, label)
@@ -189,6 +193,7 @@ class Join:
             source=waiting.source,
             prediction=waiting.prediction,
             predicted_at=waiting.ts,
+            confidence=waiting.confidence,
             label=label.label,
             labeler=label.labeler,
             labelled_at=label.epoch,

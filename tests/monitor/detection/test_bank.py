@@ -64,7 +64,10 @@ def cut(columns: tuple[FeatureColumns, LabelColumns], low: int, high: int) -> tu
             features.index[some], features.ts[some], features.codes[some], features.sources[some], features.invalid
         ),
         LabelColumns(
-            *(getattr(labels, name)[others] for name in ("index", "ts", "predicted_at", "labels", "outcomes")),
+            *(
+                getattr(labels, name)[others]
+                for name in ("index", "ts", "predicted_at", "labels", "outcomes", "certainty")
+            ),
             labels.sources[others],
             labels.labelers[others],
         ),
@@ -160,7 +163,7 @@ def test_ten_thousand_sources_and_labelers_are_bounded() -> None:
         sizes.append(len(bank.dump()))
     slots = NAMED + SHARED
     assert len(bank.families["features/source"].statistic) <= slots
-    assert len(bank.families["confusion/labeler"].statistic) <= slots * bank.label_kinds
+    assert len(bank.families["confusion/labeler"].statistic) <= slots * len(bank.baseline.classes)
     assert len(bank.columns.sources.names) == len(bank.columns.labelers.names) == NAMED
     assert sizes[1] < 1.2 * sizes[0]
     assert not bank.alarming()
