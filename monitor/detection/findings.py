@@ -9,7 +9,7 @@ import numpy as np
 
 from alerting.incident import Evidence, Onset
 from detectors.bets import BODY_BETS, SHARES, Reference, category_hits
-from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, normal_scores
+from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, NumericCells, normal_scores
 from detectors.edetector import QUIET, Excursion
 from monitor.detection.bank import Bank, Place
 from monitor.detection.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
@@ -249,9 +249,9 @@ def _feature_change(before: FeatureReference, bet: int, counts: list[int]) -> tu
         missing = bet - BODY_BETS >= len(SHARES)
         codes = [regular + MISSING] if missing else [regular + ABOVE, regular + BELOW]
         observed, bound, shift = _outcome_change(before.reference, tuple(codes), counts)
-        # One value in the whole reference is a constant, and no range that a fault could leave.
-        kind = Kind.MISSING if missing else Kind.OUTSIDE if np.count_nonzero(held[:regular]) > 1 else Kind.BODY
-        return kind, observed, bound, shift
+        # One number in the whole reference is a constant, and no range that a fault could leave.
+        constant = isinstance(before.cells, NumericCells) and np.count_nonzero(held[:regular]) <= 1
+        return (Kind.MISSING if missing else Kind.BODY if constant else Kind.OUTSIDE), observed, bound, shift
     if isinstance(before.cells, CategoryCells):
         categories, _ = category_hits(regular, bet)
         return (Kind.BODY, *_outcome_change(before.reference, categories, counts))
