@@ -76,7 +76,7 @@ def _alarm_rows(stage: Stage, change: Change, alias_back_at: float) -> list[Row]
     first, last = alarm(stage.receiver.messages), end(stage.receiver.messages)
     if not bad or first is None or last is None:
         raise PartError("the record of what happened is not complete")
-    incident = incident_of(first)
+    incident, told = incident_of(first), incident_of(last)
     began, ended = bad[0].ts, bad[-1].ts
     seen = sum(each.ts <= incident["opened_at"] for each in bad)
     return [
@@ -85,9 +85,10 @@ def _alarm_rows(stage: Stage, change: Change, alias_back_at: float) -> list[Row]
         ("Message arrived", f"{first.received_at - began:.1f} s later", "receiver"),
         ("Alias seen back", f"{alias_back_at - began:.1f} s later", "MLflow"),
         ("Its last answer", f"{ended - began:.1f} s later", "clinics"),
-        ("Verdict", f"{incident['verdict']}: {_pair(incident)}", "message"),
+        ("First verdict", f"{incident['verdict']}: {_pair(incident)}", "message"),
+        ("Last verdict", f"{told['verdict']}: {_pair(told)}", "message"),
         ("Estimated onset", f"{incident['onset']['ts'] - began:+.1f} s from its first answer", "message"),
-        ("What Tocsin did", str(incident_of(last)["action"]), "message"),
+        ("What Tocsin did", str(told["action"]), "message"),
         ("Resolved", f"{last.received_at - first.received_at:.0f} s after the alarm", "receiver"),
         ("Wrong before", wrong([each for each in outcomes if each.ts < began]), "clinics"),
         (f"Wrong by version {change.poisoned}", wrong(bad), "clinics"),
