@@ -46,6 +46,7 @@ class Excursion(msgspec.Struct):
     alarmed_index: int | None = None
     """Where it reached the threshold; None while it has not."""
     alarmed_ts: float = 0.0
+    """The latest time of its events up to there: what belongs to an earlier time may come later."""
     alarmed_events: int = 0
     """Events since it began, when it alarmed."""
 
@@ -275,14 +276,17 @@ class Family:
         self, current: Excursion, levels: Floats, batch: Batch, rows: Codes, stream: int
     ) -> Iterator[tuple[int, Turn]]:
         """Take these rows of a batch into an excursion; give the index of each event that changed what it says."""
-        before = current.events
+        before, quiet = current.events, current.alarmed_index is None
         for code, count in Counter(batch.codes[rows, stream].tolist()).items():
             current.counts[code] += count
-        if current.alarmed_index is None and levels.max() >= self.threshold:
+        place = len(rows) - 1
+        if quiet and levels.max() >= self.threshold:
             place = int(np.argmax(levels >= self.threshold))
-            current.alarmed_index, current.alarmed_ts = int(batch.index[rows[place]]), float(batch.ts[rows[place]])
+            current.alarmed_index = int(batch.index[rows[place]])
             current.alarmed_events = before + place + 1
             yield current.alarmed_index, Turn.ALARM
+        if quiet:
+            current.alarmed_ts = max(current.alarmed_ts, float(batch.ts[rows[: place + 1]].max()))
         for events in (current.alarmed_events << look for look in range(1, LOOKS + 1)):
             if before < events <= current.events:
                 yield int(batch.index[rows[events - before - 1]]), Turn.GROWN

@@ -49,8 +49,10 @@ class Plain:
             return
         current = self.excursions.setdefault(place, Excursion(index, ts, [0] * self.family.codes))
         current.counts[code] += 1
+        if current.alarmed_index is None:
+            current.alarmed_ts = max(current.alarmed_ts, ts)
         if current.alarmed_index is None and level >= self.family.threshold:
-            current.alarmed_index, current.alarmed_ts, current.alarmed_events = index, ts, sum(current.counts)
+            current.alarmed_index, current.alarmed_events = index, sum(current.counts)
             self.changes.append(Change(index, key, stream, Turn.ALARM))
         if sum(current.counts) in (current.alarmed_events << look for look in range(1, LOOKS + 1)):
             self.changes.append(Change(index, key, stream, Turn.GROWN))
@@ -84,7 +86,9 @@ def cases(draw: st.DrawFn) -> Case:
     favourite = np.repeat(rng.integers(0, codes, (count // 10 + 1, streams)), 10, axis=0)[:count]
     drawn = np.where(rng.random((count, streams)) < 0.7, favourite, rng.integers(0, codes, (count, streams)))
     gaps = rng.integers(1, 4, count)
-    batch = Batch(np.cumsum(gaps), 1e9 + np.cumsum(gaps) * 0.5, keys, drawn)
+    # Labels come later than what they belong to, and not in its order.
+    times = 1e9 + np.cumsum(gaps) * 0.5 + rng.integers(-10, 11, count)
+    batch = Batch(np.cumsum(gaps), times, keys, drawn)
     divisors = {key: 1.0 + rng.random((streams, bets)) for key in range(4) if rng.random() < 0.4}
     cuts = sorted(draw(st.sets(st.integers(0, count), max_size=8)))
     return Case(tables, weights, draw(st.sampled_from([2.0, 50.0, 1000.0])), divisors, batch, cuts)
