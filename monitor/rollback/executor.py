@@ -28,6 +28,7 @@ from monitor.rollback.policy import (
     worse,
 )
 from monitor.rollback.registry import ModelRegistry, RegistryError
+from monitor.telemetry import traces
 
 CALLS_A_PERSON = frozenset({ActionState.UNKNOWN, ActionState.ESCALATED})
 RETELL = 600.0
@@ -89,7 +90,8 @@ class RollbackExecutor:
     def _advance(self, action: Action) -> bool:
         """Step by step as far as it goes; False if the registry is to be asked again before others of its model."""
         while action.state in OPEN_STATES:
-            following = self._next(action)
+            with traces.span("rollback", model=action.model, state=action.state.value):
+                following = self._next(action)
             if following is None:
                 return action.state not in {ActionState.REQUESTED, ActionState.INTENDED}
             if following == action:

@@ -46,7 +46,7 @@ from monitor.service.reader import Reader, open_source
 from monitor.service.supervisor import Supervisor
 from monitor.store.audit import read_key
 from monitor.store.store import Store, StoreError
-from monitor.telemetry import logs
+from monitor.telemetry import logs, traces
 from monitor.telemetry.metrics import Metrics
 
 STALLED = 60.0
@@ -114,7 +114,7 @@ def stored(path: Path) -> Iterator[tuple[Config, Store]]:
 def run(path: Path) -> int:
     """Run the daemon with the configuration file at `path`; return the exit code. Raises ConfigError."""
     config, baselines = prepare(path)
-    logs.configure(config.log.level, config.log.format, secrets(config))
+    logs.configure(config.log.level, config.log.format, [*secrets(config), *traces.secrets()])
     stop = threading.Event()
     _stop_on_signals(stop)
     try:
@@ -135,6 +135,7 @@ def serve(
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     with ExitStack() as stack:
+        stack.enter_context(traces.sending())
         store = Store(config.store.location)
         stack.callback(store.close)
         store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
@@ -215,6 +216,7 @@ def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
     def observe(attempt: Attempt) -> None:
         metrics.reacting.notifications.at(attempt.receiver, attempt.outcome, attempt.reason or "none").inc()
         metrics.reacting.delivery.at(attempt.receiver).observe(attempt.seconds)
+        traces.past("delivery", attempt.seconds, receiver=attempt.receiver, outcome=attempt.outcome.value)
 
     policy = Policy(timeout=config.alerting.timeout)
     return Delivery(store.outbox, build_receivers(config.alerting), policy=policy, observe=observe)

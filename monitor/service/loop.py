@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from monitor.service.shard import Shard, ShardOf, Taken
 from monitor.service.stall import StallWatch
 from monitor.store.audit import of_transition
 from monitor.store.store import Claim, Commit, Store
+from monitor.telemetry import traces
 
 _log = structlog.get_logger(__name__)
 
@@ -123,6 +125,10 @@ class Loop:
     def turn(self) -> None:
         """Poll once, work through what came, and commit if it is time or somebody must be told."""
         records = self._source.poll(POLL)
+        with traces.span("turn", records=len(records)) if records else nullcontext():
+            self._work(records)
+
+    def _work(self, records: Sequence[Record]) -> None:
         began = time.perf_counter()
         self._follow_jumps()
         worked = []
@@ -143,6 +149,7 @@ class Loop:
         seconds = time.perf_counter() - began
         self._observer.turned(len(records), seconds, [shard.pipeline for shard in worked])
 
+    @traces.span("commit")
     def commit(self) -> None:
         """Write everything that has changed, in one transaction; then wake whoever has work."""
         self.due.commit.clear()
