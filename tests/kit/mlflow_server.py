@@ -152,7 +152,7 @@ def _guarded(folder: Path, user: str, password: str) -> dict[str, str]:
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for a test",
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-        "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "0",
     }
 
 
