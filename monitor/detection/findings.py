@@ -72,8 +72,6 @@ class Finding(msgspec.Struct, frozen=True):
     """Size of the change in standard deviations of what is watched, so that streams can be compared."""
     alone: float
     """How sure it is, in nats, that only this source or labeler is otherwise than usual; 0 for everybody."""
-    events: int
-    """Events since the evidence began to grow."""
     alarmed_index: int
     onset: Onset
 
@@ -142,7 +140,6 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
         source=_name(bank.columns.sources, slot, bank.everybody) if scope == "source" else None,
         labeler=_name(bank.columns.labelers, slot, bank.everybody) if scope == "labeler" else None,
         log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
-        events=sum(excursion.counts),
         alarmed_index=excursion.alarmed_index or 0,
         onset=onset,
     )

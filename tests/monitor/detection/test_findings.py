@@ -158,7 +158,6 @@ def finding(**changes: Any) -> Finding:
         class_from=None,
         class_to=None,
         trigger=(),
-        events=100,
         log_e=12.3456,
         observed=0.123456,
         bound=0.001234,

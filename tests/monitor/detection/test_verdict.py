@@ -132,7 +132,6 @@ def finding(
         shift=more.pop("shift", 0.5),
         alone=more.pop("alone", ALONE),
         trigger=more.pop("trigger", ()),
-        events=more.pop("events", 100),
         alarmed_index=at,
         onset=Onset(since, since - 50, since + 50),
         **(usual | more),
