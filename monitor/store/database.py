@@ -5,6 +5,8 @@ upsert is spelt.
 """
 
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -181,8 +183,23 @@ def _postgresql(url: URL) -> Engine:
 
 def _set_pragmas(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - what the driver gives is untyped
     dbapi_connection.isolation_level = None  # the driver must not begin transactions: `_begin` does
-    dbapi_connection.execute("PRAGMA journal_mode = WAL")
+    _keep_a_log(dbapi_connection)
     dbapi_connection.execute("PRAGMA synchronous = FULL")
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    # SQLite waits for no lock when it changes to the log, as it does elsewhere: two processes that open
+    # a new store at the same moment would have one of them fail at once.
+    deadline = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

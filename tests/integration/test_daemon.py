@@ -5,7 +5,9 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import pytest
@@ -28,10 +30,21 @@ REGISTRY = {
 }
 
 
-def on_a_file(broker: Broker, topic: str, folder: Path, hook: Server) -> Daemon:
-    """A daemon whose registry is a file, in which version 2 serves."""
-    (folder / "registry.json").write_text(json.dumps(REGISTRY))
-    return Daemon(broker, topic, folder, hook, registry=f"{{kind: file, path: {folder}/registry.json}}")
+class OnAFile(Protocol):
+    def __call__(self, broker: Broker, topic: str, folder: Path, hook: Server) -> Daemon: ...
+
+
+@pytest.fixture
+def on_a_file() -> Iterator[OnAFile]:
+    """Makes daemons whose registry is a file, in which version 2 serves; none is left behind."""
+    with ExitStack() as open_daemons:
+
+        def make(broker: Broker, topic: str, folder: Path, hook: Server) -> Daemon:
+            (folder / "registry.json").write_text(json.dumps(REGISTRY))
+            made = Daemon(broker, topic, folder, hook, registry=f"{{kind: file, path: {folder}/registry.json}}")
+            return open_daemons.enter_context(closing(made))
+
+        yield make
 
 
 @pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
@@ -58,7 +71,9 @@ def told(hook: Server) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_poisoned_version_is_found_told_and_rolled_back(broker: Broker, tmp_path: Path, hook: Server) -> None:
+def test_a_poisoned_version_is_found_told_and_rolled_back(
+    broker: Broker, tmp_path: Path, hook: Server, on_a_file: OnAFile
+) -> None:
     daemon = on_a_file(broker, f"whole-{tmp_path.name}", tmp_path, hook)
     events = served(3000, flip_from=2000)
     broker.write(daemon.topic, [*events, b"{bad", None])
@@ -88,7 +103,7 @@ def test_a_poisoned_version_is_found_told_and_rolled_back(broker: Broker, tmp_pa
 
 
 @pytest.mark.slow
-def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Server) -> None:
+def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Server, on_a_file: OnAFile) -> None:
     """kill -9 while learning, while watching and with an incident open: same incidents, same state, nothing twice."""
     events = served(3000, flip_from=2000, seed=7)
     folders = [tmp_path / name for name in ("whole", "killed")]

@@ -242,7 +242,8 @@ def jars() -> Path:
 
 
 def _new_id() -> str:
-    return base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+    # Kafka's tools take an id that begins with "-" for an option: the first byte keeps it from that.
+    return base64.urlsafe_b64encode(b"\0" + os.urandom(15)).decode().rstrip("=")
 
 
 def _in_one_file(identity: Identity) -> Path:

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -161,3 +162,13 @@ def test_commits_are_synchronous_and_logged_ahead(store: Store) -> None:
     with store._database._writer.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_who_opens_a_new_file_that_another_process_is_preparing_waits_for_it(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")  # SQLite's time-out does not hold for a change to WAL beside this lock
+        done = threading.Timer(0.3, other.execute, ("COMMIT",))
+        done.start()
+        with closing(Store(path)) as store:
+            assert store.offsets() == {}
+        done.join()
