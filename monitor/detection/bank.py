@@ -5,7 +5,6 @@ keyed family; so the sum over everything is an e-detector on the count of all ev
 budget is a false alarm at most once in that many events on average. See DESIGN.md, "One budget".
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from detectors.bets import Caution
 from detectors.edetector import Batch, Excursion, Step, Turn
 from detectors.surrogate import LEVELS
 from monitor.detection.agreement import AGREES, Agreement, Judged
+from monitor.detection.attention import Attention, Named
 from monitor.detection.baseline import PREDICTION, Baseline
 from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
 from monitor.detection.contrast import Recent
@@ -33,6 +33,8 @@ EVERYBODY = 0.8
 """A source or a labeler with this share of the reference is not one among others."""
 BLOCK = 262_144
 """Factors of a family that are worked on in one go: what does not fit into a processor's cache is slower."""
+LEAST = 8
+"""Events that are worked on in one go at least; fewer, where alarms come thick, so that less of them is done twice."""
 
 
 class Place(NamedTuple):
@@ -45,12 +47,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An event at which what alarms changed."""
+    """An event at which what alarms has changed enough to be looked at."""
 
     index: int
     ts: float
-    alarm: bool
-    """Whether a stream began to alarm, or has grown; otherwise one has only recovered."""
+    changed: frozenset[Place]
+    """Streams that began to alarm, or have grown, since the moment before; without any, some have only recovered."""
 
 
 class FamilyState(msgspec.Struct, array_like=True):
@@ -70,6 +72,7 @@ class BankState(msgspec.Struct, array_like=True):
     suspects: dict[int, list[bytes]]
     answers: tuple[bytes, bytes]
     labels: tuple[bytes, bytes]
+    unseen: list[Named] = []
 
 
 class Bank:
@@ -90,30 +93,34 @@ class Bank:
         self.recent_labels = Recent(4)
         """Source, labeler, kind and code of the label, at the time of the prediction."""
         self.families = families(baseline, self.questions, self.columns, budget, caution)
+        self._attention = Attention()
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 
     def update(self, features: FeatureColumns, labels: LabelColumns) -> Iterator[Moment]:
-        """Feed events; stop at each event that changes what alarms, and give the caller the moment to look.
+        """Feed events; stop where what alarms has changed so that it is worth a look, and give the caller the moment.
 
         Cutting the same events into other batches gives the same moments and the same state.
         """
-        batches = self._batches(features, labels)
-        for end in self._block_ends(np.concatenate([features.index, labels.index])):
-            stop = None
-            while stop != end:
-                stop, steps = end, self._run(batches, end)
-                changes = [change for step in steps.values() for change in step.changes]
-                if changes and min(changes).index < end:
-                    stop = min(changes).index
-                    steps = self._run(batches, stop)
-                for name, step in steps.items():
-                    self.families[name].accept(step)
-                for memory in (self.suspects, self.recent_answers, self.recent_labels):
-                    memory.settle(stop)
-                if changes:
-                    alarm = any(change.turn is not Turn.OVER for change in changes if change.index == stop)
-                    yield Moment(stop, self._moment_ts(stop, features, labels), alarm)
-                batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
+        batches, events = self._batches(features, labels), np.sort(np.concatenate([features.index, labels.index]))
+        done, size = 0, self._block
+        while done < events.size:
+            end = stop = int(events[min(done + size, events.size) - 1])
+            steps = self._run(batches, end)
+            due = self._attention.due(_changes(steps))
+            if due is not None and due < end:
+                stop, steps = due, self._run(batches, due)
+            for name, step in steps.items():
+                self.families[name].accept(step)
+            self._attention.take(_changes(steps))
+            for memory in (self.suspects, self.recent_answers, self.recent_labels):
+                memory.settle(stop)
+            if due is not None:
+                news = ((name, change) for name, change in self._attention.look() if change.turn is not Turn.OVER)
+                changed = frozenset(Place(name, change.key, change.stream) for name, change in news)
+                yield Moment(stop, self._moment_ts(stop, features, labels), changed)
+            batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
+            before, done = done, int(events.searchsorted(stop, side="right"))
+            size = min(max(2 * (done - before), LEAST), self._block)
 
     def alarming(self) -> list[tuple[Place, Excursion]]:
         """Every stream that has reached the budget and has not recovered."""
@@ -153,6 +160,7 @@ class Bank:
                 self.suspects.dump(),
                 self.recent_answers.dump(),
                 self.recent_labels.dump(),
+                self._attention.dump(),
             )
         )
 
@@ -172,14 +180,8 @@ class Bank:
         self.suspects.restore(state.suspects)
         self.recent_answers.restore(state.answers)
         self.recent_labels.restore(state.labels)
+        self._attention.restore(state.unseen, self.families)
         return True
-
-    def _block_ends(self, indexes: Ints) -> list[int]:
-        """Where to pause: blocks alike in size, none larger than the processor's cache can take."""
-        if indexes.size <= self._block:
-            return [int(indexes.max())] if indexes.size else []
-        parts = np.array_split(np.sort(indexes), math.ceil(indexes.size / self._block))
-        return [int(part[-1]) for part in parts]
 
     def _run(self, batches: Mapping[str, Batch], end: int) -> dict[str, Step]:
         """What the events up to index `end` would do to each family."""
@@ -225,6 +227,12 @@ class Bank:
             if row < columns.index.size and columns.index[row] == index:
                 return float(columns.ts[row])
         raise AssertionError("a moment is always an event of the batch")
+
+
+def _changes(steps: Mapping[str, Step]) -> list[Named]:
+    """What would change, in the order of events."""
+    changes = [(name, change) for name, step in steps.items() for change in step.changes]
+    return sorted(changes, key=lambda named: named[1].index)
 
 
 def _everybody(baseline: Baseline) -> frozenset[str]:

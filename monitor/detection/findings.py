@@ -1,6 +1,7 @@
 """Findings: what an alarming stream says, in words and numbers that a verdict can weigh."""
 
 import math
+from collections.abc import Container
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -83,9 +84,19 @@ class Finding(msgspec.Struct, frozen=True):
         return Evidence(family, who + self.stream, round(self.log_e, 2), round(self.observed, 4), round(self.bound, 4))
 
 
-def find(bank: Bank) -> list[Finding]:
-    """Everything that alarms now, the earliest alarm first."""
-    found = [_finding(bank, place, excursion) for place, excursion in bank.alarming()]
+def find(bank: Bank, changed: Container[Place] | None = None) -> list[Finding]:
+    """What alarms now, the earliest alarm first.
+
+    Args:
+        bank: what is watched.
+        changed: streams that have changed since the last call, if there was one. Of the inputs of single sources only
+            these are told of: they are many, and what they say is not held against anything.
+    """
+    found = [
+        _finding(bank, place, excursion)
+        for place, excursion in bank.alarming()
+        if changed is None or place in changed or place.family != "features/source"
+    ]
     return sorted(found, key=lambda finding: (finding.alarmed_index, finding.place))
 
 

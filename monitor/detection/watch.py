@@ -194,12 +194,11 @@ class Watch:
         self.lately.take(features, labels)
         for moment in self.bank.update(features, labels):
             self.lately.point(moment.ts, self.bank.highest, now=True)
-            findings = find(self.bank)
-            if not findings:
+            if not self.alarming:
                 self._episode = {}
                 yield moment, None
-            elif moment.alarm:
-                for finding in findings:
+            elif moment.changed:
+                for finding in find(self.bank, moment.changed):
                     self._episode[finding.place] = again(self._episode.get(finding.place), finding, self.bank.budget)
                 episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
