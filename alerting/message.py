@@ -120,6 +120,21 @@ def utc(ts: float) -> datetime | None:
         return None
 
 
+def duration(seconds: float) -> str:
+    """Two units at most: nobody needs the seconds of a day."""
+    try:
+        total = max(round(seconds), 0)
+    except (OverflowError, ValueError):
+        return "an unknown time"
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s"
+    if total < 86_400:
+        return f"{total // 3600} h {total % 3600 // 60} min"
+    return f"{total // 86_400} d {total % 86_400 // 3600} h"
+
+
 def _name(text: str) -> str:
     return clean(text, _MAX_NAME)
 
@@ -214,7 +229,7 @@ def _left(incident: Incident, now: float) -> str:
     if now >= plan.until:
         return f"none: it was to {word} until {instant(plan.until)}"
     id_ = _name(plan.incident)
-    return f"{_duration(plan.until - now)} to {word} it, until {instant(plan.until)}: tocsin rollback {command} {id_}"
+    return f"{duration(plan.until - now)} to {word} it, until {instant(plan.until)}: tocsin rollback {command} {id_}"
 
 
 def _links(incident: Incident, words: Words) -> tuple[tuple[str, str], ...]:
@@ -233,22 +248,7 @@ def _status(incident: Incident) -> str:
     if incident.status is not Status.RESOLVED:
         return f"{incident.status}, {incident.severity}, opened {instant(incident.opened_at)}"
     end = incident.updated_at if incident.resolved_at is None else incident.resolved_at
-    return f"resolved {instant(end)}, after {_duration(end - incident.opened_at)}"
-
-
-def _duration(seconds: float) -> str:
-    """Two units at most: nobody needs the seconds of a day."""
-    try:
-        total = max(round(seconds), 0)
-    except (OverflowError, ValueError):
-        return "an unknown time"
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60} s"
-    if total < 86_400:
-        return f"{total // 3600} h {total % 3600 // 60} min"
-    return f"{total // 86_400} d {total % 86_400 // 3600} h"
+    return f"resolved {instant(end)}, after {duration(end - incident.opened_at)}"
 
 
 def _who(incident: Incident) -> tuple[tuple[str, str], ...]:

@@ -265,6 +265,8 @@ def test_the_wheel_has_the_three_packages_and_nothing_else(tmp_path: Path) -> No
     }
     assert {name for name in names if name.endswith(".py")} == {path.relative_to(ROOT).as_posix() for path in modules()}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "monitor" / "http" / "templates").iterdir()}
+    assert pages <= set(names)
 
 
 def resolve(dotted: str) -> object:

@@ -6,6 +6,7 @@ import re
 from tests.kit.documents import ROOT, rows, sections
 
 WAYS_IN = {
+    "monitor/http/console.py",  # a session for whoever has a token; forms of its own pages only
     "monitor/http/endpoint.py",  # the API: a role for each call, in one table
     "monitor/http/hooks.py",  # signed messages
     "monitor/http/pages.py",  # for whoever may look

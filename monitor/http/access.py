@@ -149,11 +149,19 @@ class Access:
         """
         try:
             who = ANYBODY if self.is_open else self._principal(authorization, address)
+        except RefusedError as error:
+            self._refused(error.status)
+            raise
+        self.permit(who, role, changes=changes)
+        return who
+
+    def permit(self, who: Principal, role: Role, *, changes: bool = False) -> None:
+        """Raise RefusedError unless somebody who is known may do this; `role` and `changes` as in `enter`."""
+        try:
             self._check(who, role, changes=changes)
         except RefusedError as error:
             self._refused(error.status)
             raise
-        return who
 
     def _check(self, who: Principal, role: Role, *, changes: bool) -> None:
         if not who.role.may(role) or (changes and self.is_open):

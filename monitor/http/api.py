@@ -24,6 +24,7 @@ from monitor.http.views import (
     Me,
     Model,
     Models,
+    Timeline,
     Version,
     Versions,
 )
@@ -32,6 +33,8 @@ from monitor.rollback.registry import ModelRegistry
 from monitor.store.audit import Entry
 
 NOT_FOUND = HTTPStatus.NOT_FOUND
+MAX_STEPS = 200
+"""Steps of an incident that its timeline has at most, the newest."""
 
 
 class IncidentLog(Protocol):
@@ -64,6 +67,9 @@ class AuditLog(Protocol):
     def entries(self, *, before: int | None = None, limit: int) -> Sequence[Entry]:
         """The newest entries first; `before` this number."""
 
+    def about(self, subject: str, *, limit: int) -> Sequence[Entry]:
+        """The newest entries about one thing, by its id; the newest first."""
+
 
 class Sources(msgspec.Struct, frozen=True):
     """What the API reads from."""
@@ -95,6 +101,7 @@ def table(sources: Sources, changes: Changes, *, is_open: bool) -> list[Endpoint
         Endpoint("GET", "/models/{model:path}", see, "One model.", Model, ask.model),
         Endpoint("GET", "/incidents", see, "Incidents.", Incidents, ask.incidents, IncidentQuery),
         Endpoint("GET", "/incidents/{incident}", see, "One incident with its evidence.", Incident, ask.incident),
+        Endpoint("GET", "/incidents/{incident}/timeline", see, "What was done about it.", Timeline, ask.timeline),
         Endpoint("GET", "/actions", see, "Rollbacks that incidents asked for.", Actions, ask.actions, ActionQuery),
         Endpoint("GET", "/actions/{incident}", see, "The rollback that one incident asked for.", Action, ask.action),
     ]
@@ -164,6 +171,10 @@ class _Answers:
         if found is None or not call.principal.sees(found.model):
             raise ProblemError(NOT_FOUND, "no such incident")
         return found
+
+    def timeline(self, call: Call) -> Timeline:
+        entries = self._from.audit.about(self.incident(call).id, limit=MAX_STEPS)
+        return Timeline([entry.act for entry in reversed(entries)])
 
     def actions(self, call: Call) -> Actions:
         query: ActionQuery = call.query

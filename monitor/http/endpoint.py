@@ -23,6 +23,7 @@ from monitor.store.store import StoreError
 PREFIX = "/api/v1"
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
+JSON = "application/json"
 KEY_HEADER, KEY = "idempotency-key", r"[!-~]{1,255}"
 
 
@@ -120,7 +121,7 @@ def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Reques
         authorization = request.headers.getlist("authorization")
         try:
             who = access.enter(authorization, address(request), endpoint.role, changes=endpoint.changes)
-            raw = await _read(request, endpoint) if endpoint.changes else b""
+            raw = await body_of(request, None if endpoint.body is None else JSON) if endpoint.changes else b""
         except RefusedError as error:
             return problem(error.status, str(error), error.headers)
         except ProblemError as error:
@@ -136,25 +137,42 @@ def _respond(endpoint: Endpoint, who: Principal, request: Request, raw: bytes) -
         key = _key(request) if endpoint.changes else None
         call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw), key)
         return answer(endpoint.handle(call))
-    except ProblemError as error:
-        return problem(error.status, str(error))
-    except StoreError as error:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-    except RegistryError as error:  # what it said in detail is for the log and for whoever runs it
-        if error.passing:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model registry does not answer")
-        return problem(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
+    except (ProblemError, StoreError, RegistryError) as error:
+        told = in_words(error)
+        return problem(told.status, str(told))
 
 
-async def _read(request: Request, endpoint: Endpoint) -> bytes:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if endpoint.body is not None and kind != "application/json":
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json")
+def in_words(error: ProblemError | StoreError | RegistryError) -> ProblemError:
+    """What whoever asked is told about an error."""
+    match error:
+        case ProblemError():
+            return error
+        case StoreError():
+            return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        case RegistryError(passing=True):  # what it said in detail is for the log and for whoever runs it
+            return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "the model registry does not answer")
+    return ProblemError(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
+
+
+async def body_of(request: Request, kind: str | None, most: int = MAX_BODY) -> bytes:
+    """The body of a request.
+
+    Args:
+        request: whose body it is.
+        kind: the media type that it has to have; None for any.
+        most: bytes.
+
+    Raises:
+        ProblemError: it has another type, or is too long.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind is not None and given != kind:
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body has to be {kind}")
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > MAX_BODY:
-            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {MAX_BODY} bytes")
+        if len(raw) > most:
+            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {most} bytes")
     return bytes(raw)
 
 

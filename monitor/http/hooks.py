@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.http.endpoint import MAX_BODY, answer, problem
+from monitor.http.endpoint import ProblemError, answer, body_of, problem
 from monitor.rollback.mlflow_hook import MAX_AGE, AliasChange, HookError, read, verify
 from monitor.store.store import StoreError
 
@@ -48,12 +48,11 @@ def hooks(secret: Callable[[], str], heard: Heard, clock: Callable[[], float] = 
         return answer({"heard": change is not None})
 
     async def mlflow(request: Request) -> Response:
-        raw = bytearray()
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MAX_BODY:
-                return problem(413, f"the body has more than {MAX_BODY} bytes")
-        return await run_in_threadpool(take, request, bytes(raw))
+        try:
+            raw = await body_of(request, None)
+        except ProblemError as error:
+            return problem(error.status, str(error))
+        return await run_in_threadpool(take, request, raw)
 
     return [Route("/hooks/mlflow", mlflow, methods=["POST"])]
 

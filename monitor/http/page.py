@@ -34,7 +34,7 @@ POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form
 
 def page(incident: Incident, exhibit: Exhibit | None) -> str:
     """The whole HTML document."""
-    content = _notice(incident)
+    content = told(incident)
     facts = [
         ("Status", content.status),
         ("Since", content.since),
@@ -42,15 +42,15 @@ def page(incident: Incident, exhibit: Exhibit | None) -> str:
         ("How sure", content.sure),
         *content.deeds,
     ]
-    charts = [svg(drawing) for drawing in drawings(exhibit, incident)] if exhibit is not None else []
+    drawn = charts(incident, exhibit)
     body = [
         f'<p><span class="severity {incident.severity}">{incident.severity}</span> {_e(incident.verdict)}</p>',
         f"<h1>{_e(content.headline)}</h1>",
         f"<table>{''.join(_row(label, value) for label, value in facts if value)}</table>",
         _list("Evidence", content.evidence),
         _list("With the same cause", incident.related),
-        "<h2>Pictures</h2>" if charts else "",
-        *charts,
+        "<h2>Pictures</h2>" if drawn else "",
+        *drawn,
         f"<footer>Tocsin, incident {_e(incident.id)}</footer>",
     ]
     head = (
@@ -64,12 +64,18 @@ def page(incident: Incident, exhibit: Exhibit | None) -> str:
 
 def picture(incident: Incident, exhibit: Exhibit | None) -> bytes:
     """The same as a PNG, without the tables. Raises NoPicturesError."""
-    content = _notice(incident)
+    content = told(incident)
     lines = [_title(content), content.since, content.status]
     return png(lines, drawings(exhibit, incident) if exhibit is not None else [])
 
 
-def _notice(incident: Incident) -> Notice:
+def charts(incident: Incident, exhibit: Exhibit | None) -> list[str]:
+    """The pictures as SVG elements, in which nothing can do harm."""
+    return [] if exhibit is None else [svg(drawing) for drawing in drawings(exhibit, incident)]
+
+
+def told(incident: Incident) -> Notice:
+    """The incident in words, as it stands now."""
     return notice(Transition(Change.UPDATED, incident.transitions, incident), Words())
 
 

@@ -11,6 +11,7 @@ from alerting.incident import Incident
 from monitor.http.access import Access, RefusedError
 from monitor.http.endpoint import address
 from monitor.http.page import POLICY, page, picture
+from monitor.http.sessions import Sessions
 from monitor.pictures.exhibit import Exhibit
 from monitor.pictures.png import NoPicturesError
 from monitor.store.store import StoreError
@@ -33,12 +34,16 @@ class Archive(Protocol):
         """What stood behind it when it was told last."""
 
 
-def pages(archive: Archive, access: Access) -> list[Route]:
-    """The routes. Plain functions, so that drawing a picture holds up nobody else."""
+def pages(archive: Archive, access: Access, sessions: Sessions) -> list[Route]:
+    """The routes, for whoever has a token, or is signed in to the console.
+
+    Plain functions, so that drawing a picture holds up nobody else.
+    """
 
     def answer(request: Request, make: Callable[[Incident, Exhibit | None], Response]) -> Response:
         try:
-            who = access.enter(request.headers.getlist("authorization"), address(request))
+            session = sessions.of(request)
+            who = session.who if session else access.enter(request.headers.getlist("authorization"), address(request))
         except RefusedError as error:
             return PlainTextResponse(f"{error}\n", error.status, error.headers)
         name = request.path_params["incident"]

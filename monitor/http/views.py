@@ -90,6 +90,12 @@ class Actions(msgspec.Struct, frozen=True):
     next: str | None
 
 
+class Timeline(msgspec.Struct, frozen=True):
+    """What has happened to an incident and its rollback, and who did it, the oldest first."""
+
+    acts: list[Act]
+
+
 class Audited(msgspec.Struct, frozen=True):
     """One entry of the audit log."""
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,11 +26,7 @@ from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.baseline import load as load_baseline
 from monitor.detection.companions import Companions
 from monitor.detection.drill import Drills
-from monitor.http.access import Access
-from monitor.http.api import Sources, table
-from monitor.http.api_changes import Changes
-from monitor.http.pages import pages
-from monitor.http.server import Heartbeat, Probe, Server, ServerError, wrong
+from monitor.http.server import Heartbeat, Probe, ServerError, wrong
 from monitor.intake.quarantine import QuarantineError
 from monitor.intake.source import EventSource, SourceError
 from monitor.rollback.action import Action
@@ -39,7 +34,8 @@ from monitor.rollback.policy import consider
 from monitor.rollback.registry import ModelRegistry, RegistryError
 from monitor.service.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.service.config import load as load_config
-from monitor.service.guard import executor, listening, marker, open_registry, signer, verifier
+from monitor.service.front import Looked, front
+from monitor.service.guard import executor, marker, open_registry, signer, verifier
 from monitor.service.jobs import Job, schedule
 from monitor.service.loop import Reactions
 from monitor.service.reader import Reader, open_source
@@ -168,14 +164,6 @@ def serve(
             jobs.append(Job("rollback", 1.0, acting.run_once))
             marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
             jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
-        refused = metrics.running.refused
-        access = Access(
-            config.server.access, clock=time.monotonic, refused=lambda status: refused.at(str(status.value)).inc()
-        )
-        changes = Changes(
-            store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time
-        )
-        asked = Sources(store, store.actions, store.audit, supervisor.watches, models)
         health: dict[str, Probe] = {
             "loop": turned,
             "delivery": lambda: None if delivery.alive else "the delivery thread has ended",
@@ -189,17 +177,8 @@ def serve(
                     lambda: beat(heartbeat, given, config.alerting.timeout, wrong(health).values()),
                 )
             )
-        server = Server(
-            config.server.host,
-            config.server.port,
-            registry=registry,
-            endpoints=table(asked, changes, is_open=access.is_open),
-            access=access,
-            health=health,
-            readiness={"reading": supervisor.unready},
-            pages=[*pages(store, access), *([] if models is None else listening(config, models, store))],
-            tls=None if (tls := config.server.tls) is None else (tls.cert_file, tls.key_file),
-        )
+        looked_at = Looked(store, models, supervisor.watches, registry, health, {"reading": supervisor.unready})
+        server = front(config, looked_at, lambda status: metrics.running.refused.at(str(status.value)).inc())
         delivery.start()
         stack.callback(delivery.stop, DRAIN)
         server.start()

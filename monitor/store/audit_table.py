@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from sqlalchemy import Connection, Executable, insert, select, update
 
@@ -27,6 +28,12 @@ class AuditTable:
         """The newest entries first; `before` this number."""
         query = select(AUDIT).order_by(AUDIT.c.number.desc()).limit(limit)
         return self._entries(query if before is None else query.where(AUDIT.c.number < before))
+
+    def about(self, subject: str, *, limit: int) -> list[Entry]:
+        """The newest entries about one thing, by its id; the newest first."""
+        named = AUDIT.c.document.contains(f'"subject":{msgspec.json.encode(subject).decode()}', autoescape=True)
+        found = self._entries(select(AUDIT).where(named).order_by(AUDIT.c.number.desc()).limit(limit))
+        return [entry for entry in found if entry.act.subject == subject]
 
     def head(self) -> Head:
         """The end of the chain, as it was written down with the last entry."""

@@ -11,6 +11,7 @@ from alerting.incident import Incident
 from monitor.http.access import AccessConfig
 from monitor.http.pages import pages
 from monitor.http.server import Server
+from monitor.http.sessions import Sessions
 from monitor.pictures.exhibit import Exhibit
 from tests.kit.api_world import known
 from tests.kit.browser import photograph
@@ -46,7 +47,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         access=access,
         health={},
         readiness={},
-        pages=pages(One(incident, exhibit), access),
+        pages=pages(One(incident, exhibit), access, Sessions(lambda: 0.0, secure=False)),
     )
     server.start()
     try:

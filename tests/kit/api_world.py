@@ -21,8 +21,11 @@ from monitor.detection.pipeline import Pipeline
 from monitor.http.access import Access, AccessConfig, Role
 from monitor.http.api import Sources, table
 from monitor.http.api_changes import Changes
+from monitor.http.console import console
 from monitor.http.endpoint import Endpoint
+from monitor.http.rooms import Rooms
 from monitor.http.server import Server
+from monitor.http.sessions import Sessions
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
@@ -105,6 +108,8 @@ def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[
         )
         endpoints = table(sources, changes, is_open=access.is_open)
         parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
+        sessions = Sessions(time.monotonic, secure=False)
+        parts["pages"] = console(endpoints, access, sessions, Rooms(store, lambda: NOW))
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
         server.start()
         try:

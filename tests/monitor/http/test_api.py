@@ -101,6 +101,12 @@ def test_actions_come_back_as_they_are(api: Api) -> None:
     assert msgspec.convert(get(api, "/actions/b2"), Action) == ACTIONS[1]
 
 
+def test_a_timeline_says_what_was_done_about_one_incident(api: Api) -> None:
+    (act,) = get(api, "/incidents/a1/timeline")["acts"]
+    assert (act["verb"], act["subject"], act["model"]) == ("rollback.proposed", "a1", "mail")
+    assert get(api, "/incidents/c3/timeline") == {"acts": []}
+
+
 @pytest.mark.parametrize(
     ("path", "key", "name"), [("/incidents", "incidents", "id"), ("/actions", "actions", "incident")]
 )
@@ -329,6 +335,7 @@ def test_a_model_that_a_token_is_not_for_does_not_exist(api: Api) -> None:
     assert [one["incident"] for one in get(api, "/actions", "mail-viewer")["actions"]] == ["a1"]
     with api.as_("mail-viewer") as client:
         hidden = ("/models/net-ids", "/models/net-ids/versions", "/models/net-ids/baseline", "/incidents/b2")
+        hidden += ("/incidents/b2/timeline",)
         for path in (*hidden, "/actions/b2"):
             assert refusal(client.get(path))[0] == 404
             assert "net-ids" not in client.get(path).text

@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 
 import httpx
 import msgspec
@@ -17,10 +16,12 @@ from monitor.http.access import Access, AccessConfig
 from monitor.http.page import POLICY, page, picture
 from monitor.http.pages import pages
 from monitor.http.server import Server
+from monitor.http.sessions import Sessions
 from monitor.pictures import png
 from monitor.pictures.exhibit import Compared, Confused, Exhibit
 from monitor.store.store import StoreError
 from tests.kit.exhibits import exhibited
+from tests.kit.html_reader import Reader
 from tests.kit.incidents import hostile, incident, transitions
 from tests.kit.served import backdoor
 
@@ -63,7 +64,7 @@ def serve(shelf: Shelf, access: AccessConfig) -> Server:
         access=known,
         health={},
         readiness={},
-        pages=pages(shelf, known),
+        pages=pages(shelf, known, Sessions(lambda: 0.0, secure=False)),
     )
 
 
@@ -74,23 +75,6 @@ def client(shelf: Shelf) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client:
         yield client
     server.stop()
-
-
-class Reader(HTMLParser):
-    """Everything in a page that a browser would act on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 SAFE_TAGS = {"html", "head", "meta", "title", "style", "body", "p", "span", "h1", "h2", "table", "tr", "th", "td"}

@@ -1,0 +1,406 @@
+"""The console over real sockets: what it shows, what can be done in it, and by whom; no browser needed."""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
+
+from alerting.incident import Transition
+from alerting.message import Words, notice
+from monitor.http.access import Principal, Role
+from monitor.http.console import POLICY, _local
+from monitor.http.rendering import Page, render
+from monitor.http.rooms import DEEDS
+from monitor.http.sessions import KEPT, LIFE, Sessions
+from monitor.store.store import Commit
+from tests.kit.api_world import ACTIONS, NO_TLS, NOW, PEOPLE, TOKENS, Api, served_api
+from tests.kit.html_reader import Reader
+from tests.kit.incidents import OPENED_AT, hostile, incident, transitions
+
+SAFE = {"html", "head", "meta", "title", "link", "body", "header", "strong", "a", "form", "input", "span", "button"}
+SAFE |= {"main", "h1", "h2", "p", "ul", "li", "small", "table", "thead", "tbody", "tr", "th", "td", "div", "label"}
+SAFE |= {"select", "option", "textarea"}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with served_api(tmp_path_factory.mktemp("console")) as api:
+        yield api
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Api]:
+    with served_api(tmp_path) as api:
+        yield api
+
+
+class Browser:
+    """Somebody who keeps cookies, sends forms with what is in them, and says where they were."""
+
+    def __init__(self, api: Api, who: str | None = None) -> None:
+        self.client = httpx.Client(base_url=api.url, verify=NO_TLS)
+        self.headers = {"origin": api.url}
+        if who is not None:
+            assert self.sign_in(TOKENS[who]).status_code == 303
+
+    def sign_in(self, token: str, **more: str) -> httpx.Response:
+        return self.client.post("/console/sign-in", data={"token": token, **more}, headers=self.headers)
+
+    def see(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def send(self, path: str, **fields: str) -> httpx.Response:
+        """Open the page of a form and send it, with these fields changed."""
+        page = self.see(path)
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("<main>")[2]))
+        return self.client.post(path, data=hidden | fields, headers=self.headers)
+
+
+@pytest.fixture
+def browse() -> Iterator[type[Browser]]:
+    """Browsers that are closed afterwards."""
+    opened: list[Browser] = []
+
+    class Closed(Browser):
+        def __init__(self, api: Api, who: str | None = None) -> None:
+            super().__init__(api, who)
+            opened.append(self)
+
+    yield Closed
+    for browser in opened:
+        browser.client.close()
+
+
+def texts(page: str) -> str:
+    reader = Reader()
+    reader.feed(page)
+    return " ".join(" ".join(reader.text).split())
+
+
+def audited(api: Api) -> list[tuple[str, str]]:
+    return [(entry.act.actor, entry.act.verb) for entry in api.store.audit.entries(limit=50)]
+
+
+# Coming in.
+
+
+def test_a_token_is_traded_for_a_cookie_that_no_script_and_no_other_site_gets(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api)
+    asked = browser.client.get("/console/incidents/a1")
+    assert (asked.status_code, asked.headers["location"]) == (303, "/console/sign-in?to=%2Fconsole%2Fincidents%2Fa1")
+    page = browser.see(asked.headers["location"])
+    assert 'value="/console/incidents/a1"' in page
+    answer = browser.sign_in(TOKENS["operator"], to="/console/incidents/a1")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/incidents/a1")
+    cookie = answer.headers["set-cookie"].lower()
+    assert {"httponly", "samesite=strict", "path=/"} <= set(cookie.split("; "))
+    assert TOKENS["operator"] not in cookie
+    assert "operator, operator" in texts(browser.see("/console"))
+
+
+@pytest.mark.parametrize("token", ["", "wrong", f"{TOKENS['admin']} x", "ü", "x" * 2000])
+def test_what_is_no_token_opens_nothing(api: Api, browse: type[Browser], token: str) -> None:
+    browser = browse(api)
+    answer = browser.sign_in(token)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+    assert "this token is not known" in answer.text
+    assert browser.client.get("/console").status_code == 303
+    assert not token or token not in answer.text
+
+
+def test_who_guesses_is_slowed_down(tmp_path: Path, browse: type[Browser]) -> None:
+    with served_api(tmp_path, max_unknown=2) as api:
+        browser = browse(api)
+        answers = [browser.sign_in("guess") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [401, 401, 429]
+        assert answers[-1].headers["retry-after"]
+        assert browser.sign_in(TOKENS["viewer"]).status_code == 303
+
+
+def test_signing_out_ends_the_session_and_not_only_the_cookie(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api, "operator")
+    copy = {"cookie": f"tocsin={browser.client.cookies['tocsin']}"}
+    form = re.findall(r'name="form" value="([^"]+)"', browser.see("/console"))[0]
+    browser.client.post("/console/sign-out", data={"form": "another"}, headers=browser.headers)
+    assert httpx.get(f"{api.url}/console", headers=copy, verify=NO_TLS).status_code == 200
+    answer = browser.client.post("/console/sign-out", data={"form": form}, headers=browser.headers)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in")
+    assert httpx.get(f"{api.url}/console", headers=copy, verify=NO_TLS).status_code == 303
+
+
+def test_a_session_has_an_end_and_a_name_has_only_so_many() -> None:
+    now = [0.0]
+    sessions = Sessions(lambda: now[0], secure=True)
+
+    def begin(name: str) -> Request:
+        response = Response()
+        sessions.begin(Principal(name, Role.VIEWER), response)
+        cookie = response.headers["set-cookie"].partition(";")[0]
+        assert cookie.startswith("__Host-tocsin=")
+        assert "Secure" in response.headers["set-cookie"]
+        return Request({"type": "http", "headers": [(b"cookie", cookie.encode())]})
+
+    other, mine = begin("bob"), [begin("ann") for _ in range(KEPT + 2)]
+    assert [sessions.of(each) is not None for each in mine] == [False, False, *[True] * KEPT]
+    found = sessions.of(other)
+    assert found is not None
+    assert found.who.name == "bob"
+    now[0] = LIFE
+    assert sessions.of(other) is None
+
+
+@given(st.sampled_from(["", "/console", "//", "https://evil.example", "/console//evil"]), st.text(max_size=30))
+def test_signing_in_leads_nowhere_else(start: str, rest: str) -> None:
+    to = _local(start + rest)
+    assert to == "/console" or to.startswith(("/console/", "/console?"))
+    assert to.isprintable()
+    assert "\\" not in to
+
+
+def test_every_page_has_its_policy(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api, "admin")
+    for path in ("/console", "/console/incidents/a1", "/console/none", "/console/style.css", "/console/sign-in"):
+        headers = browser.client.get(path).headers
+        if path != "/console/none":
+            assert headers["content-security-policy"] == POLICY
+            assert headers["x-content-type-options"] == "nosniff"
+    assert "script-src" not in POLICY  # and `default-src 'none'` means that there is none
+
+
+# What it shows.
+
+
+def test_incidents_are_listed_and_shown_with_what_was_done(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api, "approver")
+    listed = texts(browser.see("/console"))
+    assert "Open incidents" in listed
+    assert browser.see("/console").count('class="box"') == 3
+    assert browser.see("/console?all=1").count('class="box"') == 4
+    assert browser.see("/console?all=1&after=d4").count('class="box"') == 3
+    shown = texts(browser.see("/console/incidents/a1"))
+    for words in ("label_flip, firing", "Rollback: proposed , 2 to 1", "A person decides.", "What to do", "Evidence"):
+        assert words in shown
+    assert "rollback.proposed" in shown.partition("Timeline")[2]
+
+
+def test_a_rollback_says_how_long_it_can_be_answered(fresh: Api, browse: type[Browser]) -> None:
+    proposed = ACTIONS[0]
+    fresh.store.actions.save(msgspec.structs.replace(proposed, due_at=NOW + 754.0))
+    browser = browse(fresh, "viewer")
+    assert "12 min 34 s left to approve it, until 2026-03-03" in texts(browser.see("/console/incidents/a1"))
+    fresh.store.actions.save(msgspec.structs.replace(proposed, due_at=NOW - 1.0))
+    assert "It was to be answered until 2026-03-03" in texts(browser.see("/console/incidents/a1"))
+
+
+def test_models_are_shown_with_versions_marks_and_baseline(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api, "viewer")
+    listed = texts(browser.see("/console/models"))
+    assert "mail frozen" in listed
+    assert "net-ids being learnt" in listed
+    model = texts(browser.see("/console/models?model=mail"))
+    assert "frozen, sha256:" in model
+    assert re.search(r"2 serving 2026-03-02 00:00:00 UTC never", model)
+    assert re.search(r"1 known good 2026-02-01 00:00:00 UTC 2026-02-02 00:00:00 UTC", model)
+    assert "refuses to say" in texts(browser.see("/console/models?model=net-ids"))
+    browser.see("/console/models?model=none", 404)
+
+
+def test_the_audit_log_is_for_admins_and_has_pages(api: Api, browse: type[Browser]) -> None:
+    admin, operator, scoped = browse(api, "admin"), browse(api, "operator"), browse(api, "mail-admin")
+    assert "rollback.proposed" in texts(admin.see("/console/audit"))
+    assert "/console/audit" in admin.see("/console")
+    first = api.store.audit.entries(limit=1)[0].number
+    assert f'"number">{first}<' not in admin.see(f"/console/audit?after={first}")
+    for other in (operator, scoped):
+        other.see("/console/audit", 403)
+        assert "/console/audit" not in other.see("/console")
+
+
+def test_a_model_that_a_token_is_not_for_does_not_exist(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api, "mail-viewer")
+    assert "net-ids" not in browser.see("/console?all=1") + browser.see("/console/models")
+    for path in ("/console/incidents/b2", "/console/models?model=net-ids", "/console/incidents/b2/acknowledge"):
+        browser.see(path, 404)
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+def test_buttons_are_for_those_who_may(api: Api, browse: type[Browser], who: str) -> None:
+    role, _ = PEOPLE[who]
+    page = browse(api, who).see("/console/incidents/a1")
+    offered = set(re.findall(r'href="/console/incidents/a1/(\w+)"', page))
+    care = {"acknowledge", "silence", "resolve"} if role.may(Role.OPERATOR) else set()
+    assert offered == care | ({"approve", "deny"} if role.may(Role.APPROVER) else set())
+
+
+# What can be done.
+
+
+def test_an_operator_acknowledges_once_however_often_the_form_is_sent(fresh: Api, browse: type[Browser]) -> None:
+    browser = browse(fresh, "operator")
+    page = browser.see("/console/incidents/a1/acknowledge")
+    assert fresh.store.desk.decisions() == []  # looking at the question is no answer
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("<main>")[2]))
+    for _ in range(2):
+        answer = browser.client.post("/console/incidents/a1/acknowledge", data=hidden, headers=browser.headers)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/console/incidents/a1")
+    assert [(made.verb, made.by) for made in fresh.store.desk.decisions()] == [("acknowledge", "operator")]
+    assert audited(fresh)[0] == ("operator", "incident.acknowledge")
+    assert "operator incident.acknowledge" in texts(browser.see("/console/incidents/a1"))
+
+
+def test_an_approver_approves_or_denies(fresh: Api, browse: type[Browser]) -> None:
+    browser = browse(fresh, "approver")
+    assert "Approve? mail 1.2.0: label_flip A person decides." in texts(browser.see("/console/incidents/a1/approve"))
+    assert browser.send("/console/incidents/a1/approve").status_code == 303
+    assert audited(fresh)[0] == ("approver", "rollback.intended")
+    page = texts(browser.see("/console/incidents/a1"))
+    assert "Rollback: intended" in page
+    assert "Approved by approver." in page
+    browser.see("/console/incidents/a1/deny", 404)  # too late, and not offered any more
+
+
+def test_a_denial_is_final(fresh: Api, browse: type[Browser]) -> None:
+    browser = browse(fresh, "approver")
+    late = browse(fresh, "admin")
+    form = late.see("/console/incidents/a1/approve")
+    assert browser.send("/console/incidents/a1/deny").status_code == 303
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form.partition("<main>")[2]))
+    answer = late.client.post("/console/incidents/a1/approve", data=hidden, headers=late.headers)
+    assert answer.status_code == 409
+    assert "is denied, not proposed" in texts(answer.text)
+
+
+def test_a_silence_is_set_seen_and_ended(fresh: Api, browse: type[Browser]) -> None:
+    browser = browse(fresh, "operator")
+    page = unescape(browser.see("/console/incidents/a1/silence"))
+    assert "model=mail\nverdict=label_flip\n" in page
+    fields = {"matchers": "model=mail\r\nverdict=label_*", "seconds": "3600", "comment": "load test"}
+    assert browser.send("/console/incidents/a1/silence", **fields).status_code == 303
+    (silence,) = fresh.store.desk.silences()
+    assert (list(map(str, silence.matchers)), silence.author) == (["model=mail", "verdict=label_*"], "operator")
+    assert "model=mail, verdict=label_* load test operator, until" in texts(browser.see("/console/silences"))
+    assert browser.send(f"/console/silences/{silence.id}/expire").status_code == 303
+    assert "There are none." in texts(browser.see("/console/silences"))
+    assert audited(fresh)[:2] == [("operator", "silence.ended"), ("operator", "silence.set")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"matchers": ""}, {"matchers": "colour=red"}, {"seconds": "long"}, {"seconds": "1e9"}, {"comment": " "}],
+)
+def test_a_silence_that_makes_no_sense_is_refused(api: Api, browse: type[Browser], wrong: dict[str, str]) -> None:
+    fields = {"matchers": "model=mail", "seconds": "3600", "comment": "x"} | wrong
+    assert browse(api, "operator").send("/console/incidents/a1/silence", **fields).status_code == 400
+    assert api.store.desk.silences() == []
+
+
+# What cannot.
+
+
+def test_no_other_site_can_send_a_form(fresh: Api, browse: type[Browser]) -> None:
+    browser = browse(fresh, "admin")
+    page = browser.see("/console/incidents/a1/approve")
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("<main>")[2]))
+    path = "/console/incidents/a1/approve"
+    for origin in ({}, {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": f"{fresh.url}0"}):
+        assert browser.client.post(path, data=hidden, headers=origin).status_code == 403
+    for forged in ({}, {"form": ""}, {"form": "x"}, {"form": browser.client.cookies["tocsin"]}, {"form": "ü"}):
+        fields = (hidden | forged) if forged else {"key": "k"}
+        answer = browser.client.post(path, data=fields, headers=browser.headers)
+        assert answer.status_code == 403
+    other = browse(fresh, "approver").see("/console")
+    theirs = re.findall(r'name="form" value="([^"]+)"', other)[0]
+    assert browser.client.post(path, data=hidden | {"form": theirs}, headers=browser.headers).status_code == 403
+    assert browser.client.post(path, json=hidden, headers=browser.headers).status_code == 415
+    bearer = browser.headers | {"authorization": f"Bearer {TOKENS['admin']}"}
+    assert httpx.post(fresh.url + path, data=hidden, headers=bearer, verify=NO_TLS).status_code == 403
+    assert "rollback.intended" not in [verb for _, verb in audited(fresh)]
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_form_without_the_role_changes_nothing(api: Api, browse: type[Browser], who: str, deed: str) -> None:
+    """By hand, because who may not do it is not offered the form; b2 is of a model that not everybody sees."""
+    browser = browse(api, who)
+    form = re.findall(r'name="form" value="([^"]+)"', browser.see("/console"))[0]
+    fields = {"form": form, "key": f"{who}-{deed}", "matchers": "colour=red", "seconds": "60", "comment": "x"}
+    before = api.store.audit.entries(limit=1)
+    for name in ("c3", "none"):  # over; and not there
+        answer = browser.client.post(f"/console/incidents/{name}/{deed}", data=fields, headers=browser.headers)
+        wanted = Role.APPROVER if deed in ("approve", "deny") else Role.OPERATOR
+        assert answer.status_code == 403 if not PEOPLE[who][0].may(wanted) else answer.status_code in (400, 404, 409)
+    assert api.store.audit.entries(limit=1) == before
+
+
+def test_one_token_makes_only_so_many_changes_here_and_in_the_api_together(
+    tmp_path: Path, browse: type[Browser]
+) -> None:
+    with served_api(tmp_path, max_changes=2) as api:
+        browser = browse(api, "operator")
+        with api.as_("operator") as client:
+            assert client.post("/incidents/a1/acknowledge").status_code == 200
+        statuses = [browser.send("/console/incidents/a1/acknowledge").status_code for _ in range(2)]
+        assert statuses == [303, 429]
+
+
+def test_without_tokens_everybody_may_look_and_nobody_may_change(tmp_path: Path, browse: type[Browser]) -> None:
+    with served_api(tmp_path, tokens=False) as api:
+        browser = browse(api)
+        page = browser.see("/console/incidents/a1")
+        assert "nobody has to sign in here, and nothing can be changed" in texts(page)
+        assert "<form" not in page
+        assert not re.search(r'href="/console/incidents/a1/', page)
+        browser.see("/console/incidents/a1/acknowledge", 404)
+        answer = browser.client.post(
+            "/console/incidents/a1/acknowledge", data={"form": "", "key": "k"}, headers=browser.headers
+        )
+        assert answer.status_code == 403
+        assert browser.client.get("/console/sign-in").headers["location"] == "/console"
+        assert api.store.desk.decisions() == []
+
+
+def test_the_session_is_for_the_console_and_not_for_the_api(api: Api, browse: type[Browser]) -> None:
+    assert browse(api, "admin").client.get("/api/v1/me").status_code == 401
+
+
+@settings(max_examples=30, deadline=None)
+@given(transitions(), hostile)
+def test_no_name_does_any_harm(step: Transition, text: str) -> None:
+    class Nobody:
+        who = Principal("ann", Role.ADMIN)
+
+        def may(self, *_: str) -> bool:
+            return True
+
+    words = notice(step, Words())
+    facts = {"incidents": [(step.incident, words)], "next": text, "all": True}
+    page = render(Page("incidents.html", facts), ask=Nobody(), form="f")
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.tags <= SAFE
+    assert not [name for name in reader.attributes if name.startswith("on") or name == "style"]
+    assert page.count("<form") == 1
+    assert not any("\u202e" in part or "\x00" in part for part in reader.text)
+
+
+def test_old_incidents_have_pages(fresh: Api, browse: type[Browser]) -> None:
+    many = [incident(id=f"e{number:02}", opened_at=OPENED_AT + 1000.0 + number) for number in range(60)]
+    fresh.store.commit(Commit(incidents=many))
+    browser, found, path = browse(fresh, "viewer"), [], "/console?all=1"
+    while path:
+        page = browser.see(path)
+        found += re.findall(r'href="/console/incidents/(\w+)"', page)
+        older = re.search(r'href="([^"]+)">Older ones', page)
+        path = unescape(older[1]) if older else ""
+    assert len(found) == len(set(found)) == 64
