@@ -16,7 +16,7 @@ from alerting.alertmanager import AlertmanagerConfig
 from alerting.message import clean
 from alerting.mutes import LONGEST, Label, Matcher, Silence
 from alerting.network import ForbiddenAddressError
-from alerting.post import client
+from alerting.post import client, get
 from alerting.receiver import Supplies
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,18 @@ async def _ask(config: AlertmanagerConfig, supplies: Supplies) -> list[Silence] 
         for number, url in enumerate(config.urls, 1):
             try:
                 async with asyncio.timeout(TIMEOUT):
-                    body = await _get(http, url.get_secret_value().rstrip("/") + "/api/v2/silences", headers)
+                    body = await get(
+                        http, url.get_secret_value().rstrip("/") + "/api/v2/silences", limit=MAX_BYTES, headers=headers
+                    )
                 found, left = borrowed(body, origin=config.name, environment=supplies.words.environment)
-            except (httpx.HTTPError, ForbiddenAddressError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            except (
+                httpx.HTTPError,
+                ForbiddenAddressError,
+                TimeoutError,
+                OSError,
+                ValueError,
+                msgspec.DecodeError,
+            ) as error:
                 log.warning(
                     "receiver %s: peer %d does not say its silences: %s", config.name, number, type(error).__name__
                 )
@@ -122,14 +131,3 @@ async def _ask(config: AlertmanagerConfig, supplies: Supplies) -> list[Silence] 
                 log.warning("receiver %s: %d silences with regular expressions are not respected", config.name, left)
             return found
     return None
-
-
-async def _get(http: httpx.AsyncClient, address: str, headers: dict[str, str]) -> bytes:
-    received = bytearray()
-    async with http.stream("GET", address, headers=headers) as response:
-        response.raise_for_status()
-        async for chunk in response.aiter_raw():
-            received += chunk
-            if len(received) > MAX_BYTES:
-                raise msgspec.DecodeError("the list of silences is too long")
-    return bytes(received)

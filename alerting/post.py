@@ -3,6 +3,7 @@
 import logging
 import math
 import ssl
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -134,6 +135,24 @@ async def post(
             f"the connection failed ({type(error).__name__})", reason=Reason.NETWORK, passing=True
         ) from None
     return Answer(response.status_code, bytes(received[:MAX_ANSWER]), retry_after(response.headers, now))
+
+
+async def get(http: httpx.AsyncClient, address: str, *, limit: int, headers: Mapping[str, str] | None = None) -> bytes:
+    """Get a document of at most `limit` bytes.
+
+    Raises:
+        ValueError: It is longer.
+        httpx.HTTPError: It did not come; a redirect is not followed, and nothing that comes.
+        ForbiddenAddressError: Its name leads to where it must not.
+    """
+    received = bytearray()
+    async with http.stream("GET", address, headers=headers) as response:
+        response.raise_for_status()
+        async for chunk in response.aiter_raw():
+            received += chunk
+            if len(received) > limit:
+                raise ValueError(f"the answer has more than {limit} bytes")
+    return bytes(received)
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:

@@ -82,7 +82,8 @@ def _what_they_stood_on() -> Row:
             ),
             lines(
                 "Refused requests",
-                "Requests for the API and its pages without a token (401), without the role (403), or too often (429).",
+                "Requests for the API and its pages, and webhooks: without a known token or certificate (401), without"
+                " the role or a good signature (403), too often (429), with a token whose key is not known yet (503).",
                 Query(
                     f"sum by (status) (increase(tocsin_requests_refused_total{{{ALL}}}[$__rate_interval]))",
                     "{{status}}",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.http.access import Access, Principal, RefusedError, Role
+from monitor.http.tls import certificate
 from monitor.rollback.registry import RegistryError
 from monitor.store.store import StoreError
 
@@ -108,6 +110,15 @@ def address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def elsewhere(request: Request) -> bool:
+    """Whether a browser says that a page of another site made it ask; programs that are no browsers say nothing."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
 def refused(_request: Request, error: Exception) -> Response:
     """What Starlette itself refuses (no such page, no such method), as a problem."""
     if not isinstance(error, HTTPException):
@@ -120,7 +131,14 @@ def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Reques
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]
         authorization = request.headers.getlist("authorization")
         try:
-            who = access.enter(authorization, address(request), endpoint.role, changes=endpoint.changes)
+            who = access.enter(
+                authorization,
+                address(request),
+                endpoint.role,
+                changes=endpoint.changes,
+                certificate=certificate(request),
+                elsewhere=elsewhere(request),
+            )
             raw = await body_of(request, None if endpoint.body is None else JSON) if endpoint.changes else b""
         except RefusedError as error:
             return problem(error.status, str(error), error.headers)

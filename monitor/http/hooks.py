@@ -7,6 +7,7 @@ it a thousand times a second while it is believed.
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,12 +21,18 @@ from monitor.store.store import StoreError
 Heard = Callable[[AliasChange], None]
 
 
-def hooks(secret: Callable[[], str], heard: Heard, clock: Callable[[], float] = time.time) -> list[Route]:
+def hooks(
+    secret: Callable[[], str],
+    heard: Heard,
+    refused: Callable[[HTTPStatus], None],
+    clock: Callable[[], float] = time.time,
+) -> list[Route]:
     """The route.
 
     Args:
         secret: That of the webhook in MLflow.
         heard: Told of every change of an alias, in a thread.
+        refused: Called for every message that is not believed.
         clock: Epoch seconds.
     """
     hear = _Once(heard, clock)
@@ -34,6 +41,7 @@ def hooks(secret: Callable[[], str], heard: Heard, clock: Callable[[], float] = 
         try:
             verify(secret(), request.headers, raw, clock())
         except HookError as error:
+            refused(HTTPStatus.FORBIDDEN)
             return problem(403, str(error))
         except (OSError, UnicodeError):
             return problem(503, "the secret cannot be read")

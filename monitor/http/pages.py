@@ -12,6 +12,7 @@ from monitor.http.access import Access, RefusedError
 from monitor.http.endpoint import address
 from monitor.http.page import POLICY, page, picture
 from monitor.http.sessions import Sessions
+from monitor.http.tls import certificate
 from monitor.pictures.exhibit import Exhibit
 from monitor.pictures.png import NoPicturesError
 from monitor.store.store import StoreError
@@ -42,8 +43,11 @@ def pages(archive: Archive, access: Access, sessions: Sessions) -> list[Route]:
 
     def answer(request: Request, make: Callable[[Incident, Exhibit | None], Response]) -> Response:
         try:
-            session = sessions.of(request)
-            who = session.who if session else access.enter(request.headers.getlist("authorization"), address(request))
+            session, shown = sessions.of(request), request.headers.getlist("authorization")
+            if session is not None:
+                who = session.who
+            else:
+                who = access.enter(shown, address(request), certificate=certificate(request))
         except RefusedError as error:
             return PlainTextResponse(f"{error}\n", error.status, error.headers)
         name = request.path_params["incident"]

@@ -8,9 +8,9 @@ GET /readyz     200 once it reads events, 503 before
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from monitor.http.access import Access
 from monitor.http.endpoint import Endpoint, answer, refused, routes
+from monitor.http.tls import PeerProtocol, TlsConfig
 
 Probe = Callable[[], str | None]
 """Looks at one thing: None if it is well, otherwise one sentence that says what is wrong."""
@@ -66,7 +67,7 @@ class Server:
         health: Mapping[str, Probe],
         readiness: Mapping[str, Probe],
         pages: Sequence[Route] = (),
-        tls: tuple[Path, Path] | None = None,
+        tls: TlsConfig | None = None,
     ) -> None:
         """Nothing is bound yet.
 
@@ -79,7 +80,7 @@ class Server:
             health: probes by name; /healthz is 200 if all are well.
             readiness: probes by name; /readyz is 200 if all are well.
             pages: what is served beside all that.
-            tls: certificate and key, PEM, which have to fit together; None for plain HTTP.
+            tls: None for plain HTTP.
         """
         self._host = host
         self._port = port
@@ -90,7 +91,7 @@ class Server:
         config = uvicorn.Config(
             served,
             loop="asyncio",
-            http="h11",
+            http=PeerProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -98,8 +99,10 @@ class Server:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=2,
-            ssl_certfile=None if tls is None else tls[0],
-            ssl_keyfile=None if tls is None else tls[1],
+            ssl_certfile=None if tls is None else tls.cert_file,
+            ssl_keyfile=None if tls is None else tls.key_file,
+            ssl_ca_certs=None if tls is None or tls.client_ca_file is None else str(tls.client_ca_file),
+            ssl_cert_reqs=ssl.CERT_NONE if tls is None else tls.asks,
             ssl_ciphers="DEFAULT",  # its own default leaves little but what TLS 1.0 knew
         )
         self._server = uvicorn.Server(config)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import structlog
@@ -26,6 +27,7 @@ from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.baseline import load as load_baseline
 from monitor.detection.companions import Companions
 from monitor.detection.drill import Drills
+from monitor.http.issuer import Issuer
 from monitor.http.server import Heartbeat, Probe, ServerError, wrong
 from monitor.intake.quarantine import QuarantineError
 from monitor.intake.source import EventSource, SourceError
@@ -164,6 +166,8 @@ def serve(
             jobs.append(Job("rollback", 1.0, acting.run_once))
             marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
             jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
+        issuers = [Issuer(each, supplies(config.alerting).network) for each in config.server.access.oidc]
+        jobs += [Job(f"keys of {issuer.config.name}", 5.0, issuer.refresh) for issuer in issuers]
         health: dict[str, Probe] = {
             "loop": turned,
             "delivery": lambda: None if delivery.alive else "the delivery thread has ended",
@@ -178,7 +182,7 @@ def serve(
                 )
             )
         looked_at = Looked(store, models, supervisor.watches, registry, health, {"reading": supervisor.unready})
-        server = front(config, looked_at, lambda status: metrics.running.refused.at(str(status.value)).inc())
+        server = front(config, looked_at, partial(_count_refused, metrics), issuers)
         delivery.start()
         stack.callback(delivery.stop, DRAIN)
         server.start()
@@ -246,6 +250,10 @@ def _count_reactions(store: Store, metrics: Metrics) -> None:
         if action.moved_at is not None:
             last[action.model,] = max(action.moved_at, last.get((action.model,), 0.0))
     reacting.last_rollback.set_all(last)
+
+
+def _count_refused(metrics: Metrics, status: HTTPStatus) -> None:
+    metrics.running.refused.at(str(status.value)).inc()
 
 
 def _count_job(metrics: Metrics, name: str, well: bool) -> None:

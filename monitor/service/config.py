@@ -3,7 +3,6 @@
 Settings travel as this tree and in no other way. Each section is described where it is used.
 """
 
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from alerting.config import AlertingConfig
 from alerting.section import Secret, Section
 from monitor.detection.companions import CompanionConfig
 from monitor.http.access import AccessConfig
+from monitor.http.tls import TlsConfig
 from monitor.intake.kafka_config import KafkaConfig
 from monitor.intake.quarantine import QuarantineConfig
 from monitor.intake.suspect_log import SuspectsConfig
@@ -114,24 +114,6 @@ class JoinConfig(Section):
     """Seconds of event time."""
     max_pending: Annotated[int, Field(ge=1)] = 200_000
     """Predictions kept at most; the oldest go first."""
-
-
-class TlsConfig(Section):
-    """Who the server is, so that nobody on the way reads tokens. Read once, at the start."""
-
-    cert_file: FilePath
-    """PEM certificate with its chain."""
-    key_file: FilePath
-    """Its private key, without a password."""
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert_file, self.key_file, password="")
-        except OSError as error:  # an SSLError is one
-            reason = getattr(error, "reason", None) or error.strerror or "they do not fit together"
-            raise ValueError(f"cert_file and key_file cannot be used: {reason}") from None
-        return self
 
 
 class ServerConfig(Section):
@@ -254,6 +236,11 @@ def _contradictions(config: Config) -> Iterator[tuple[Keys, str]]:
     unknown = set() if ANY_MODEL in config.models else config.rollback.models.keys() - config.models.keys()
     for model in sorted(unknown):
         yield ("rollback", "models", model), f"there is no such model in `models`{did_you_mean(model, config.models)}"
+    if config.server.access.certificates and (config.server.tls is None or config.server.tls.client_ca_file is None):
+        yield (
+            ("server", "access", "certificates"),
+            "nobody is asked for a certificate without `server.tls.client_ca_file`",
+        )
     for section, topic in (("quarantine", config.quarantine.topic), ("suspects", config.suspects.topic)):
         if topic in config.kafka.topics:
             yield (section, "topic"), "is one of `kafka.topics`: what is put there would be read again"

@@ -1,7 +1,7 @@
 """What the daemon shows and takes over HTTP, composed: the API, the console, pages, probes, hooks."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from monitor.http.access import Access
 from monitor.http.api import Sources, table
 from monitor.http.api_changes import Changes
 from monitor.http.console import console
+from monitor.http.issuer import Issuer
 from monitor.http.pages import pages
 from monitor.http.rooms import Rooms
 from monitor.http.server import Probe, Server
@@ -35,10 +36,10 @@ class Looked(msgspec.Struct, frozen=True):
     readiness: Mapping[str, Probe]
 
 
-def front(config: Config, at: Looked, refused: Callable[[HTTPStatus], None]) -> Server:
-    """The server, not started; `refused` is called for everybody who is refused."""
+def front(config: Config, at: Looked, refused: Callable[[HTTPStatus], None], issuers: Sequence[Issuer] = ()) -> Server:
+    """The server, not started; `refused` is called for everybody who is refused, `issuers` are those of the access."""
     store, settings = at.store, config.server
-    access = Access(settings.access, clock=time.monotonic, refused=refused)
+    access = Access(settings.access, clock=time.monotonic, refused=refused, issuers=issuers)
     changes = Changes(
         store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time
     )
@@ -56,7 +57,7 @@ def front(config: Config, at: Looked, refused: Callable[[HTTPStatus], None]) -> 
         pages=[
             *pages(store, access, sessions),
             *console(endpoints, access, sessions, Rooms(store, time.time)),
-            *([] if at.models is None else listening(config, at.models, store)),
+            *([] if at.models is None else listening(config, at.models, store, refused)),
         ],
-        tls=None if settings.tls is None else (settings.tls.cert_file, settings.tls.key_file),
+        tls=settings.tls,
     )

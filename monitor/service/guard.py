@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from http import HTTPStatus
 
 import structlog
 from starlette.routing import Route
@@ -70,8 +71,13 @@ def marker(config: Config, registry: ModelRegistry, store: Store) -> Marker:
     )
 
 
-def listening(config: Config, registry: ModelRegistry, store: Store) -> list[Route]:
-    """Where the registry may tell that an alias has changed; nowhere, unless a secret is configured for that."""
+def listening(
+    config: Config, registry: ModelRegistry, store: Store, refused: Callable[[HTTPStatus], None]
+) -> list[Route]:
+    """Where the registry may tell that an alias has changed; nowhere, unless a secret is configured for that.
+
+    `refused` is called for every message that is not believed.
+    """
     settings = config.registry
     if not isinstance(settings, MlflowConfig) or settings.webhook_secret is None:
         return []
@@ -80,7 +86,7 @@ def listening(config: Config, registry: ModelRegistry, store: Store) -> list[Rou
         if change.alias == settings.alias and (change.name in config.models or ANY_MODEL in config.models):
             store.audit.append(alias_act(change.name, settings.alias, registry, store, time.time()))
 
-    return hooks(settings.webhook_secret.reveal, heard)
+    return hooks(settings.webhook_secret.reveal, heard, refused)
 
 
 def alias_act(model: str, alias: str, registry: ModelRegistry, store: Store, now: float) -> Act:

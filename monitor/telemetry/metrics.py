@@ -200,11 +200,11 @@ class Running:
         )
         self.refused = make.counter(
             "requests_refused_total",
-            "Requests for the API and the pages that were refused, by status: 401 without a known token, 403 without"
-            " the role, 429 too often.",
+            "Requests for the API and the pages, and webhooks, that were refused, by status: 401 without a known token"
+            " or certificate, 403 without the role or a good signature, 429 too often, 503 a key is unknown.",
             "status",
         )
-        for status in ("401", "403", "429"):
+        for status in ("401", "403", "429", "503"):
             self.refused.at(status)  # from 0 on, so that the first refusals are an increase
         ProcessCollector(registry=make.registry)
         build = make.gauge("build_info", "1 for the version of Tocsin, and of Python under it.", "version", "python")

@@ -6,7 +6,7 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from http import HTTPStatus
@@ -23,6 +23,7 @@ from monitor.http.api import Sources, table
 from monitor.http.api_changes import Changes
 from monitor.http.console import console
 from monitor.http.endpoint import Endpoint
+from monitor.http.issuer import Issuer
 from monitor.http.rooms import Rooms
 from monitor.http.server import Server
 from monitor.http.sessions import Sessions
@@ -118,14 +119,14 @@ def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[
             server.stop()
 
 
-def known(config: AccessConfig, refused: Counter[int] | None = None) -> Access:
+def known(config: AccessConfig, refused: Counter[int] | None = None, issuers: Sequence[Issuer] = ()) -> Access:
     """Who may use an API; `refused` counts refusals by status."""
     counted = Counter[int]() if refused is None else refused
 
     def count(status: HTTPStatus) -> None:
         counted[status.value] += 1
 
-    return Access(config, clock=time.monotonic, refused=count)
+    return Access(config, clock=time.monotonic, refused=count, issuers=issuers)
 
 
 @cache

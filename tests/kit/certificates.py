@@ -27,9 +27,9 @@ def self_signed(folder: Path, name: str = "tls", *, host: str = LOOPBACK, ends: 
     return _made(folder, name, None, host, ends)
 
 
-def signed(folder: Path, name: str, by: Identity, *, ends: timedelta = DAY) -> Identity:
-    """A new certificate that another one vouches for."""
-    return _made(folder, name, by, LOOPBACK, ends)
+def signed(folder: Path, name: str, by: Identity, *, ends: timedelta = DAY, uri: str | None = None) -> Identity:
+    """A new certificate that another one vouches for; `uri` is one more name in it."""
+    return _made(folder, name, by, LOOPBACK, ends, uri)
 
 
 def serving(folder: Path, *, host: str = LOOPBACK, ends: timedelta = DAY) -> tuple[ssl.SSLContext, Path]:
@@ -40,7 +40,7 @@ def serving(folder: Path, *, host: str = LOOPBACK, ends: timedelta = DAY) -> tup
     return tls, made.certificate
 
 
-def _made(folder: Path, name: str, by: Identity | None, host: str, ends: timedelta) -> Identity:
+def _made(folder: Path, name: str, by: Identity | None, host: str, ends: timedelta, uri: str | None = None) -> Identity:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     subject = issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer: Any = key
@@ -50,7 +50,8 @@ def _made(folder: Path, name: str, by: Identity | None, host: str, ends: timedel
     builder = x509.CertificateBuilder(
         issuer, subject, key.public_key(), x509.random_serial_number(), now - 2 * DAY, now + ends
     )
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+    others = () if uri is None else (x509.UniformResourceIdentifier(uri),)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host)), *others])
     may_sign = x509.BasicConstraints(ca=by is None, path_length=None)
     made = builder.add_extension(address, critical=False).add_extension(may_sign, critical=True)
     identity = Identity(folder / f"{name}.crt", folder / f"{name}.key")

@@ -44,6 +44,7 @@ class Side:
 
     def __init__(self) -> None:
         self.heard: list[AliasChange] = []
+        self.refused: list[int] = []
         self.wrong: Exception | None = None
         self.secret = SECRET
         self.url = ""
@@ -63,7 +64,7 @@ class Side:
 @pytest.fixture
 def side() -> Iterator[Side]:
     made = Side()
-    with serving(hooks(lambda: made.secret, made.hear, lambda: NOW)) as made.url:
+    with serving(hooks(lambda: made.secret, made.hear, made.refused.append, lambda: NOW)) as made.url:
         yield made
 
 
@@ -89,6 +90,7 @@ def test_a_signed_change_of_an_alias_is_heard(side: Side) -> None:
 def test_nothing_else_is(side: Side, message: object, keys: dict[str, Any], status: int) -> None:
     assert side.post(message, **keys) == status
     assert side.heard == []
+    assert side.refused == [403] * (status == 403)
 
 
 def test_without_a_signature_or_with_an_empty_secret_nobody_is_believed(side: Side) -> None:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from monitor.http.access import AccessConfig, Role
 from monitor.http.endpoint import Call, Endpoint
 from monitor.http.server import Heartbeat, Probe, Server, ServerError
+from monitor.http.tls import TlsConfig
 from monitor.telemetry.metrics import Metrics
 from tests.kit.api_world import known
 from tests.kit.certificates import self_signed
@@ -156,7 +157,7 @@ def test_a_heart_that_stops_is_noticed() -> None:
 
 def test_with_a_certificate_it_speaks_tls_and_nothing_else(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
-    server = serve(0, tls=(certificate, key))
+    server = serve(0, tls=TlsConfig(cert_file=certificate, key_file=key))
     server.start()
     try:
         page = f"https://127.0.0.1:{server.port}/healthz"

@@ -55,7 +55,7 @@ def test_without_it_the_error_says_so_and_quotes_nothing(server: MlflowServer, l
 
 def test_mlflow_tells_of_an_alias_that_somebody_moves(server: MlflowServer) -> None:
     heard: queue.Queue[AliasChange] = queue.Queue()
-    with serving(hooks(lambda: SECRET, heard.put)) as url:
+    with serving(hooks(lambda: SECRET, heard.put, lambda _: None)) as url:
         server.add_webhook(f"{url}/hooks/mlflow", SECRET)
         server.set_alias(MODEL, "champion", "2")
         assert heard.get(timeout=60.0) == AliasChange(MODEL, "champion")
@@ -64,7 +64,7 @@ def test_mlflow_tells_of_an_alias_that_somebody_moves(server: MlflowServer) -> N
 def test_what_is_signed_with_another_secret_is_not_heard(server: MlflowServer) -> None:
     heard: queue.Queue[AliasChange] = queue.Queue()
     answered: queue.Queue[int] = queue.Queue()
-    with serving(hooks(lambda: SECRET, heard.put), answered.put) as url:
+    with serving(hooks(lambda: SECRET, heard.put, lambda _: None), answered.put) as url:
         server.add_webhook(f"{url}/hooks/mlflow", "another")
         server.set_alias(MODEL, "champion", "1")
         assert answered.get(timeout=60.0) == 403

@@ -333,6 +333,20 @@ def test_a_certificate_and_a_key_have_to_fit_together(refused: Refused, read: Lo
     assert CANARY not in message
 
 
+def test_people_with_certificates_need_somebody_who_asks_for_them(refused: Refused, read: Load, tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    files = f"cert_file: {certificate}, key_file: {key}"
+    access = 'access: {certificates: [{name: ci, subject: "CN:ci"}]}'
+    text = f"{MINIMAL}server:\n  tls: {{FILES}}\n  {access}\n"
+    assert read(text.replace("FILES", f"{files}, client_ca_file: {certificate}")).server.access.certificates
+    assert refused(text.replace("FILES", files)) == [
+        ("9: server.access.certificates", "nobody is asked for a certificate without `server.tls.client_ca_file`")
+    ]
+    for wrong in (f"{files}, clients_only: true", f"{files}, client_ca_file: {key}"):
+        ((place, _),) = refused(text.replace("FILES", wrong))
+        assert place == "8: server.tls"
+
+
 # The schema and the example.
 
 
