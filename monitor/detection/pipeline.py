@@ -111,6 +111,11 @@ class Pipeline:
         return steps
 
     @property
+    def waiting(self) -> bool:
+        """Whether anything waits for `report`."""
+        return bool(self._touched)
+
+    @property
     def thin(self) -> bool:
         """Whether so few events wait for `report` that, for as many models, it is worth waiting for more."""
         return self._taken < WORTH * len(self._touched)

@@ -32,8 +32,11 @@ ShardOf = Callable[[Partition], str]
 
 BUSY = 100
 """Records of one poll from which on there are probably more at once."""
+WORK_SHARE = 1 / 3
+"""Events wait for more of their models until working through them takes about this share of the time: not for long on a
+replica that has little to do, for what they say may be worth a page, and for longer where that saves something."""
 PATIENCE = 1.0
-"""Seconds that events wait for more of their models at most; what they say may be worth a page."""
+"""Seconds that they wait at most."""
 
 
 def undivided(_partition: Partition) -> str:
@@ -99,6 +102,8 @@ class Shard:
         self._silence.hear(pipeline.watches)
         self._waiting_since: float | None = None
         """When the first event came that has not been worked through."""
+        self._patience = 0.0
+        """Seconds that it may wait."""
         self._suspects: list[Suspect] = []
         """Events that incidents are about, and that are not written down yet."""
         self._settled: list[str] = []
@@ -114,7 +119,7 @@ class Shard:
         """Work through records of this shard.
 
         Where many models take turns in a stream that has more, each has few events in one poll. They wait for more, but
-        not for long; see `keep_pace`.
+        not for long; see WORK_SHARE.
         """
         self.pipeline.take(records)
         if len(records) < BUSY or not self.pipeline.thin:
@@ -126,14 +131,16 @@ class Shard:
 
     def keep_pace(self) -> None:
         """Work through what has waited for long enough."""
-        if self._waiting_since is not None and not 0.0 <= self._clock() - self._waiting_since < PATIENCE:
+        if self._waiting_since is not None and not 0.0 <= self._clock() - self._waiting_since < self._patience:
             self.catch_up()
 
     def catch_up(self) -> None:
         """Work through what waits."""
-        self._waiting_since = None
+        self._waiting_since, waited, began = None, self.pipeline.waiting, self._clock()
         self.steps += self.pipeline.report()
         self._suspect()
+        if waited:
+            self._patience = min((self._clock() - began) * (1 / WORK_SHARE - 1), PATIENCE)
 
     def take_suspects(self) -> list[Suspect]:
         """Events that open incidents were about since the last call."""
