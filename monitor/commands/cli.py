@@ -140,6 +140,9 @@ def baseline_verify(
 @app.command(epilog="Example: tocsin demo --keep")
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running to look around.")] = False,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Let Tocsin ask: you approve the rollback in its console.")
+    ] = False,
     workdir: Annotated[
         Path | None, typer.Option(help="Where to put files and logs; a temporary folder if absent.")
     ] = None,
@@ -147,7 +150,7 @@ def demo(
     """The whole loop on this machine: serve a model, poison it, detect, alert, roll back."""
     from monitor.demo import story  # noqa: PLC0415 - needs the extra `demo`
 
-    raise typer.Exit(story.run(keep=keep, workdir=workdir))
+    raise typer.Exit(story.run(keep=keep, propose=propose, workdir=workdir))
 
 
 @app.command(epilog="Example: tocsin version --output json")

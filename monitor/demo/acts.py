@@ -16,13 +16,23 @@ from monitor.demo.parts import PartError
 from monitor.demo.stage import MODEL, REFERENCE, TOPIC, Stage, set_up
 from monitor.demo.summary import Change, alarm, clock, end, table
 from monitor.demo.traffic import LABEL_NOISE, RECENT
+from monitor.rollback.config import Mode
 
 QUIET = 1000
 """Predictions that are watched after the baseline is complete and before the attack: nothing may happen."""
 
+PATIENCE = 1800.0
+"""Seconds that a person has to answer a proposal."""
 
-def play(console: Console, folder: Path, *, keep: bool) -> None:
+
+def play(console: Console, folder: Path, *, keep: bool, propose: bool = False) -> None:
     """Play all acts.
+
+    Args:
+        console: Where people read it.
+        folder: For logs, configuration and state.
+        keep: Leave everything running at the end, until Ctrl-C.
+        propose: Let a person approve the rollback in the console.
 
     Raises:
         PartError: A part failed, or something did not happen in time.
@@ -36,11 +46,14 @@ def play(console: Console, folder: Path, *, keep: bool) -> None:
             "The parts start",
             "A Kafka broker, an MLflow registry, a model server and a pager, all on this machine.",
         )
-        with set_up(folder, narrator.show) as stage:
+        with set_up(folder, narrator.show, Mode.PROPOSE if propose else Mode.AUTO) as stage:
             narrator.say(f"All are up after {time.monotonic() - began:.0f} s. Configuration and logs: {folder}")
             sound = serve_sound_model(narrator, stage)
             learn_what_is_normal(narrator, stage)
             change = poison(narrator, stage, sound)
+            raise_alarm(narrator, stage, change)
+            if propose:
+                ask_a_person(narrator, stage, change)
             alias_back_at = roll_back(narrator, stage, change)
             all_clear(narrator, stage, change)
             status.update("reading everything back")
@@ -133,10 +146,32 @@ def poison(narrator: Narrator, stage: Stage, sound: Trained) -> Change:
     return Change(number, new)
 
 
-def roll_back(narrator: Narrator, stage: Stage, change: Change) -> float:
-    """Watch the alarm come and the alias go back; return when it was seen back, in epoch seconds."""
+def raise_alarm(narrator: Narrator, stage: Stage, change: Change) -> None:
+    """Watch the alarm come."""
     narrator.act("The alarm", f"Version {change.poisoned} answers the clinics. Tocsin reads what it answers.")
     narrator.wait(stage, "the alarm", lambda: alarm(stage.receiver.messages) is not None)
+
+
+def ask_a_person(narrator: Narrator, stage: Stage, change: Change) -> None:
+    """Wait until somebody approves the rollback in the console."""
+    count = partial(stage.daemon.metric, "tocsin_rollback_actions", model=MODEL)
+    narrator.wait(stage, "the proposal", lambda: count(state="proposed") > 0)
+    narrator.act(
+        "Over to you",
+        "Tocsin proposes to roll back. Look at the incident, and approve it if you agree:",
+        stage.console,
+    )
+
+    def answered() -> bool:
+        if count(state="denied") > 0:
+            raise PartError(f"the rollback was denied, so version {change.poisoned} stays, and the story ends here")
+        return count(state="proposed") == 0
+
+    narrator.wait(stage, "your approval", answered, timeout=PATIENCE)
+
+
+def roll_back(narrator: Narrator, stage: Stage, change: Change) -> float:
+    """Watch the alias go back; return when it was seen back, in epoch seconds."""
     narrator.wait(stage, "the rollback", lambda: stage.registry.serving().number == change.sound)
     back_at = time.time()
     narrator.say(f"{clock(back_at)}  MLflow's alias is at version {change.sound} again; Tocsin moved it.")
@@ -162,7 +197,8 @@ def look_around(narrator: Narrator, stage: Stage) -> None:
     narrator.act(
         "Look around",
         f"MLflow         {at.registry}/#/models/{MODEL}",
-        f"Tocsin         {at.tocsin}/metrics  {at.tocsin}/api/v1/incidents",
+        f"Tocsin         {stage.console}",
+        f"Metrics        {at.tocsin}/metrics",
         f"Model server   {at.server}/version",
         f"Kafka          {at.kafka}, topic {TOPIC}",
         f"Configuration  {stage.config}",

@@ -1,5 +1,6 @@
 """Tocsin itself, as the demo sees it: a configuration file, a process, and what that process says over HTTP."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +11,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.demo.registry import ALIAS
+from monitor.http.access import Role
+from monitor.rollback.config import Mode
 
 SECRET_VARIABLE = "TOCSIN_DEMO_SECRET"  # noqa: S105 - the name of a variable, not what is in it
+PERSON = "you"
+"""Who may answer a proposal in the console, as the audit log names them."""
 BUDGET = 100_000
 """Events per false incident: the one number that people set."""
 
@@ -26,7 +31,9 @@ class Addresses(NamedTuple):
     tocsin: str
 
 
-def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, reference: int) -> None:
+def write_config(
+    path: Path, addresses: Addresses, *, model: str, topic: str, reference: int, token: str, mode: Mode
+) -> None:
     """Write the configuration that the demo runs Tocsin with.
 
     Args:
@@ -35,8 +42,11 @@ def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, re
         model: The model to watch.
         topic: Where its events are.
         reference: How many of the first events are known to be clean, and make the baseline.
+        token: With what a person signs in to the console.
+        mode: Whether Tocsin moves the alias by itself, or asks that person.
     """
     url = urlsplit(addresses.tocsin)
+    person = {"name": PERSON, "sha256": hashlib.sha256(token.encode()).hexdigest(), "role": Role.APPROVER.value}
     config = {
         "kafka": {
             "bootstrap_servers": [addresses.kafka],
@@ -62,8 +72,8 @@ def write_config(path: Path, addresses: Addresses, *, model: str, topic: str, re
         },
         "registry": {"kind": "mlflow", "url": addresses.registry, "alias": ALIAS},
         # The demo's minutes stand for days: elsewhere an incident has to last for longer before anything is moved.
-        "rollback": {"mode": "auto", "cooldown": 3600, "persistence": 2, "verify": "always"},
-        "server": {"host": url.hostname, "port": url.port},
+        "rollback": {"mode": mode.value, "cooldown": 3600, "persistence": 2, "verify": "always"},
+        "server": {"host": url.hostname, "port": url.port, "access": {"tokens": [person]}},
     }
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

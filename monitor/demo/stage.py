@@ -21,6 +21,7 @@ from monitor.demo.parts import Parts, free_ports, listens
 from monitor.demo.receiver import Message, Receiver
 from monitor.demo.registry import Registry
 from monitor.demo.traffic import Traffic
+from monitor.rollback.config import Mode
 
 MODEL = "breast-cancer"
 TOPIC = "tocsin.events"
@@ -44,6 +45,13 @@ class Stage(NamedTuple):
     config: Path
     secret: str
     """What Tocsin signs its messages with."""
+    token: str
+    """What a person signs in to the console with."""
+
+    @property
+    def console(self) -> str:
+        """Where a person finds the console, and what they sign in with."""
+        return f"{self.addresses.tocsin}/console with the token {self.token}"
 
     def start_tocsin(self) -> None:
         """Start Tocsin; as anywhere, the registry and the model that it guards are there before it."""
@@ -57,25 +65,26 @@ class Stage(NamedTuple):
 
 
 @contextlib.contextmanager
-def set_up(folder: Path, show: Callable[[Message], None]) -> Iterator[Stage]:
+def set_up(folder: Path, show: Callable[[Message], None], mode: Mode) -> Iterator[Stage]:
     """Start everything but Tocsin at once, give it out when it is ready, and end all of it afterwards.
 
     Args:
         folder: Where logs, configuration and state go.
         show: Called with each message that Tocsin sends.
+        mode: Whether Tocsin rolls back by itself, or asks.
 
     Raises:
         PartError: A part did not start.
     """
     ports = free_ports(4)
     kafka, mlflow, server, tocsin = (f"127.0.0.1:{port}" for port in ports)
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    secret, token = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), secrets.token_hex(32)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         receiver = stack.enter_context(Receiver(0, secret, show, time.time))
         at = Addresses(kafka, *(f"http://{each}" for each in (mlflow, server, f"127.0.0.1:{receiver.port}/", tocsin)))
         config = folder / "tocsin.yaml"
-        daemon.write_config(config, at, model=MODEL, topic=TOPIC, reference=REFERENCE)
+        daemon.write_config(config, at, model=MODEL, topic=TOPIC, reference=REFERENCE, token=token, mode=mode)
         parts = stack.enter_context(Parts(folder))
         _start(parts, folder, ports, at)
         data = dataset.load()
@@ -85,7 +94,7 @@ def set_up(folder: Path, show: Callable[[Message], None]) -> Iterator[Stage]:
         parts.wait("MLflow", lambda: answers(client, f"{at.registry}/health"), START_TIMEOUT)
         registered = Registry(client, at.registry, MODEL)
         watcher = Daemon(client, at.tocsin)
-        yield Stage(at, parts, client, registered, watcher, receiver, traffic, data, config, secret)
+        yield Stage(at, parts, client, registered, watcher, receiver, traffic, data, config, secret, token)
 
 
 def _start(parts: Parts, folder: Path, ports: Sequence[int], at: Addresses) -> None:

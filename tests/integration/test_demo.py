@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from alerting.incident import Severity, Status, Verdict
 from monitor.demo.story import EXTRA, missing
 from monitor.rollback.action import ActionState
 from monitor.store.store import Store
+from tests.kit.browser import visiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.mlflow, pytest.mark.timeout(420)]
 
@@ -112,15 +114,16 @@ def test_the_whole_story_is_true_and_leaves_nothing_running(tmp_path: Path, demo
     told = demo.output
 
     # What it says at the end is asked again, of the parts themselves.
-    mlflow, tocsin, server = (address(told, part) for part in ("MLflow", "Tocsin", "Model server"))
+    mlflow, tocsin, server = (address(told, part) for part in ("MLflow", "Metrics", "Model server"))
+    tocsin, bearer = tocsin.removesuffix("/metrics"), f"Bearer {token(told)}"
     query = {"name": "breast-cancer", "alias": "champion"}
     alias = ask(f"{mlflow}/api/2.0/mlflow/registered-models/alias", **query)["model_version"]
     assert alias["version"] == "1"
     assert ask(f"{server}/version") == {"model": "breast-cancer", "version": "1", "lost": 0}
-    (incident,) = ask(f"{tocsin}/api/v1/incidents")["incidents"]
+    (incident,) = ask(f"{tocsin}/api/v1/incidents", bearer)["incidents"]
     assert incident["status"] == Status.RESOLVED
     # Recovery is looked at from time to time: the story may be over just before.
-    assert eventually(lambda: ask(f"{tocsin}/api/v1/actions")["actions"][0]["state"] == ActionState.RECOVERED)
+    assert eventually(lambda: ask(f"{tocsin}/api/v1/actions", bearer)["actions"][0]["state"] == ActionState.RECOVERED)
     assert len(demo.processes()) >= 6  # itself, guardian, broker, MLflow (two), model server, Tocsin
 
     demo.process.send_signal(signal.SIGINT)
@@ -153,6 +156,31 @@ def test_the_whole_story_is_true_and_leaves_nothing_running(tmp_path: Path, demo
     )
     assert during > 2 * max(before, since)
     assert not [line for line in logged(demo.folder / "tocsin.log") if line["level"] == "error"]
+
+
+def test_a_person_approves_the_proposal_in_the_console(tmp_path: Path, demos: list[Demo]) -> None:
+    demo = Demo(tmp_path / "demo", "--propose")
+    demos.append(demo)
+    demo.read_until("/console with the token")
+    told = demo.output
+    home = re.findall(r"^(http://127\.0\.0\.1:\d+/console) with", told, re.MULTILINE)[0]
+    with visiting(390, 844) as visit:
+        visit.page.goto(home)
+        visit.page.get_by_label("Your token").fill(token(told))
+        visit.click("Sign in")
+        visit.page.get_by_role("link", name="breast-cancer 2").click()
+        assert visit.says("Rollback: proposed, 2 to 1")
+        visit.click("Approve")
+        visit.click("Yes: approve")
+        assert visit.says("Approved by you.")
+        assert visit.complaints == []
+    demo.read_until("MLflow's alias is at version 1 again")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.wait() == 1
+    assert demo.is_gone()
+    with closing(Store(demo.folder / "tocsin.db")) as store:
+        acts = [(entry.act.actor, entry.act.verb) for entry in store.audit.entries(limit=1000)]
+    assert ("you", "rollback.intended") in acts
 
 
 def test_a_part_that_dies_is_named_with_its_log_and_the_rest_is_taken_down(tmp_path: Path, demos: list[Demo]) -> None:
@@ -203,8 +231,15 @@ def eventually(holds: Callable[[], bool], within: float = 60.0) -> bool:
     return holds()
 
 
-def ask(url: str, **query: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(url, params=query, trust_env=False).raise_for_status().json()
+def token(told: str) -> str:
+    found = re.search(r"/console with the token (\w+)$", told, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def ask(url: str, bearer: str = "", **query: str) -> dict[str, Any]:
+    headers = {"authorization": bearer} if bearer else {}
+    answer: dict[str, Any] = httpx.get(url, params=query, headers=headers, trust_env=False).raise_for_status().json()
     return answer
 
 

@@ -1,9 +1,12 @@
-"""A real Chromium without a window, for pictures of pages."""
+"""A real Chromium without a window, for pictures of pages and for people who click on them."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +29,44 @@ def photograph(url: str, picture: Path, folder: Path, *, width: int = 780, heigh
         [*command, f"--screenshot={picture}", url], capture_output=True, text=True, timeout=90, check=True
     )
     return "\n".join(line for line in run.stderr.splitlines() if "CONSOLE" in line)
+
+
+class Visit:
+    """Somebody at a browser of their own; `complaints` is what it logged, and which pages failed."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("console", self._logged)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("requestfailed", lambda request: self.complaints.append(request.url))
+
+    def _logged(self, message: Any) -> None:
+        if message.type in ("error", "warning"):  # and not advice
+            self.complaints.append(message.text)
+
+    def click(self, words: str) -> None:
+        """Click a link or a button by what stands on it, and wait for the page behind it."""
+        found = self.page.get_by_role("link", name=words, exact=True)
+        self.page.get_by_role("button", name=words, exact=True).or_(found).first.click()
+
+    def fits(self) -> bool:
+        """Whether nobody has to scroll sideways."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+    def says(self, words: str) -> bool:
+        """Whether the page has these words."""
+        return words in self.page.inner_text("body")
+
+
+@contextmanager
+def visiting(width: int, height: int, *, scheme: str = "light") -> Iterator[Visit]:
+    """A window of this size, in the colours of `scheme` (light or dark)."""
+    from playwright.sync_api import sync_playwright  # only for those who have a browser
+
+    program = chromium()
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-quic"])
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        yield Visit(context.new_page())
+        browser.close()
