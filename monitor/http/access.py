@@ -134,6 +134,8 @@ class Principal(msgspec.Struct, frozen=True):
     role: Role
     models: tuple[str, ...] | None = None
     """The only models that exist for them; None if all do."""
+    until: float | None = None
+    """When what they have shown ends to be in force, in epoch seconds; None if it does not."""
 
     def sees(self, model: str) -> bool:
         """Whether a model exists for them."""
@@ -296,5 +298,5 @@ class Access:
             grant = next((grant for grant in config.grants if grant.fits(claims)), None)
             if grant is None:
                 raise RefusedError(HTTPStatus.FORBIDDEN, f"none of the grants for {config.name} fits this token")
-            return Principal(f"{config.name}:{name}", grant.role, grant.models)
+            return Principal(f"{config.name}:{name}", grant.role, grant.models, float(claims["exp"]))
         return None

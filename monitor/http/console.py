@@ -129,7 +129,7 @@ class _Doors:
         try:
             who = self._access.enter([f"Bearer {given.get('token', '').strip()}"], address(request))
         except RefusedError as error:
-            why = "this token is not known" if error.wait is None else str(error)
+            why = "this token is not known" if error.status is HTTPStatus.UNAUTHORIZED else str(error)
             headers = {name: value for name, value in error.headers.items() if name == "retry-after"}
             return self._html(None, Page("sign_in.html", {"to": to, "why": why}), error.status, headers)
         response = RedirectResponse(to, _SEE_OTHER, _HEADERS)

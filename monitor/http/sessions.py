@@ -6,6 +6,7 @@ Sessions are in memory, so that signing out, or a restart with other tokens, end
 import hashlib
 import secrets
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from monitor.http.access import Principal
 
 LIFE = 8 * 3600.0
-"""Seconds after which somebody has to sign in again."""
+"""Seconds after which somebody has to sign in again; sooner where their token ends sooner."""
 KEPT = 16
 """Sessions that one name has at most; the oldest ends when there is one more."""
 
@@ -32,9 +33,10 @@ class Session(msgspec.Struct, frozen=True):
 class Sessions:
     """Safe to share between threads."""
 
-    def __init__(self, clock: Callable[[], float], *, secure: bool) -> None:
-        """`clock` is a monotonic one, in seconds; `secure` says that the server speaks TLS."""
+    def __init__(self, clock: Callable[[], float], *, secure: bool, epoch: Callable[[], float] = time.time) -> None:
+        """`clock` is monotonic, `epoch` the clock on the wall, in seconds; `secure` says that the server speaks TLS."""
         self._clock = clock
+        self._epoch = epoch
         self._secure = secure
         # A browser takes a name with this prefix only over TLS, and from nobody but this very host.
         self._cookie = "__Host-tocsin" if secure else "tocsin"
@@ -49,14 +51,15 @@ class Sessions:
     def begin(self, who: Principal, response: Response) -> None:
         """Sign somebody in: the response carries the cookie."""
         value, now = secrets.token_urlsafe(32), self._clock()
+        life = LIFE if who.until is None else min(LIFE, who.until - self._epoch())
         with self._lock:
             held = {key: each for key, each in self._held.items() if now < each.ends}
             own = [key for key, each in held.items() if each.who.name == who.name]
             for key in own[: max(len(own) - KEPT + 1, 0)]:
                 del held[key]
-            held[_key(value)] = Session(who, secrets.token_urlsafe(32), now + LIFE)
+            held[_key(value)] = Session(who, secrets.token_urlsafe(32), now + life)
             self._held = held
-        self._set(response, value, int(LIFE))
+        self._set(response, value, max(int(life), 0))
 
     def end(self, request: Request, response: Response) -> None:
         """Sign somebody out."""

@@ -140,11 +140,11 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(api: Api, browse: 
 
 def test_a_session_has_an_end_and_a_name_has_only_so_many() -> None:
     now = [0.0]
-    sessions = Sessions(lambda: now[0], secure=True)
+    sessions = Sessions(lambda: now[0], secure=True, epoch=lambda: 1000.0)
 
-    def begin(name: str) -> Request:
+    def begin(name: str, until: float | None = None) -> Request:
         response = Response()
-        sessions.begin(Principal(name, Role.VIEWER), response)
+        sessions.begin(Principal(name, Role.VIEWER, until=until), response)
         cookie = response.headers["set-cookie"].partition(";")[0]
         assert cookie.startswith("__Host-tocsin=")
         assert "Secure" in response.headers["set-cookie"]
@@ -155,6 +155,11 @@ def test_a_session_has_an_end_and_a_name_has_only_so_many() -> None:
     found = sessions.of(other)
     assert found is not None
     assert found.who.name == "bob"
+    brief = begin("eve", until=1060.0)
+    now[0] = 59.0
+    assert sessions.of(brief) is not None
+    now[0] = 60.0
+    assert sessions.of(brief) is None
     now[0] = LIFE
     assert sessions.of(other) is None
 
