@@ -23,6 +23,7 @@ from monitor.detection.baseline import PREDICTION, Baseline
 from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
 from monitor.detection.contrast import Recent
 from monitor.detection.families import families
+from monitor.detection.pairs import Pairs
 from monitor.detection.questions import questions
 from monitor.detection.suspects import Suspects
 
@@ -84,6 +85,7 @@ class Bank:
         self.digest = baseline.digest
         self.columns = Columns(baseline)
         self.budget = budget
+        self.pairs = Pairs(baseline.features, [(pair.first, pair.second) for pair in baseline.pairs])
         self.questions = questions(baseline)
         self.agreement = None if baseline.surrogate is None else Agreement(baseline.surrogate, baseline)
         self.everybody = _everybody(baseline)
@@ -193,6 +195,8 @@ class Bank:
             nobody = np.zeros(features.index.size, dtype=np.intp)
             for name, keys in (("", nobody), ("/source", features.sources)):
                 batches[f"features{name}"] = Batch(features.index, features.ts, keys, features.codes)
+            if self.baseline.pairs:
+                batches["pairs"] = Batch(features.index, features.ts, nobody, self.pairs.of(features.codes))
             if self.agreement is not None:
                 self._add_answers(batches, features, self.agreement.of(features.codes))
         if not labels.index.size:

@@ -15,7 +15,7 @@ from detectors.cells import Cells, NumericCells
 from detectors.surrogate import SURE, Surrogate
 from monitor.intake.events import ClassLabel, Value, class_name
 
-FORMAT = 3
+FORMAT = 4
 CERTAINTIES = len(SURE) + 1
 """Levels of a model's confidence in what it says: below `detectors.surrogate.SURE`, or up to each of these."""
 OTHER = "(other)"
@@ -36,6 +36,14 @@ class FeatureReference(msgspec.Struct, frozen=True):
     reference: Reference
 
 
+class PairReference(msgspec.Struct, frozen=True):
+    """Two numeric features, and how often each code of their pair came; see `detectors.pairs`."""
+
+    first: str
+    second: str
+    reference: Reference
+
+
 class Baseline(msgspec.Struct, frozen=True):
     """The frozen reference of one model."""
 
@@ -47,6 +55,7 @@ class Baseline(msgspec.Struct, frozen=True):
     predictions: int
     labels: int
     features: dict[str, FeatureReference]
+    pairs: tuple[PairReference, ...]
     classes: tuple[str, ...]
     """Outcomes in code order, the last one OTHER; only OTHER for a regression model."""
     confusion: dict[str, Reference]
@@ -103,18 +112,27 @@ def save(baseline: Baseline, path: Path) -> None:
 def load(path: Path) -> Baseline:
     """Read a baseline and verify its digest. Raises BaselineError."""
 
+    class Made(msgspec.Struct):
+        format: int
+
+    class OfAnyFormat(msgspec.Struct):
+        digest: str
+        baseline: Made
+
     class File(msgspec.Struct):
         digest: str
         baseline: Baseline
 
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=File)
+        raw = path.read_bytes()
+        made = msgspec.json.decode(raw, type=OfAnyFormat).baseline.format
+        if made != FORMAT:
+            raise BaselineError(f"{path}: format {made}, this version reads {FORMAT}")
+        file = msgspec.json.decode(raw, type=File)
     except OSError as error:
         raise BaselineError(f"{path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BaselineError(f"{path}: not a baseline: {error}") from error
-    if file.baseline.format != FORMAT:
-        raise BaselineError(f"{path}: format {file.baseline.format}, this version reads {FORMAT}")
     if file.baseline.digest != file.digest:
         raise BaselineError(
             f"{path}: the content does not match its digest {file.digest}: it was changed after freezing"

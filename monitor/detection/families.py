@@ -16,6 +16,7 @@ from detectors.bets import (
     feature_bets,
 )
 from detectors.edetector import Family
+from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from detectors.surrogate import SURE
 from monitor.detection.baseline import PREDICTION, Baseline, FeatureReference
 from monitor.detection.columns import Columns
@@ -26,7 +27,8 @@ _Bets = tuple[str, Floats, Floats, Mapping[int, Floats]]
 """Name, factors, weights within the family, and divisors by key."""
 
 WEIGHTS: Mapping[str, float] = {
-    "features": 0.25,
+    "features": 0.2,
+    "pairs": 0.05,
     "features/source": 0.25,
     "agreement": 0.25,
     "answers/source": 0.25,
@@ -35,7 +37,7 @@ WEIGHTS: Mapping[str, float] = {
     "confusion/labeler": 0.3,
 }
 """Shares of the budget: confusion on the clock of labels, the others on that of predictions. Without a surrogate,
-features have the shares of agreement and of answers too."""
+features have the shares of agreement and of answers too; without pairs, theirs."""
 CHURN = 0.01
 """Share of answers that a benign retrain may change where the surrogate is fairly sure, in any class and in any one
 direction; where it is sure, fewer, as its doubt is smaller."""
@@ -59,6 +61,10 @@ def families(
     if baseline.residual is not None:
         bets += _residual(baseline.residual, columns, caution)
     spent = dict(WEIGHTS)
+    if baseline.pairs:
+        bets.append(_pairs(baseline, caution))
+    else:
+        spent["features"] += spent["pairs"]
     if baseline.surrogate is None:
         spent["features"] += spent["agreement"]
         spent["features/source"] += spent["answers/source"]
@@ -76,6 +82,11 @@ def _features(baseline: Baseline, columns: Columns, caution: Caution) -> Iterato
     weights = np.outer(shares, FEATURE_WEIGHTS)
     yield "features", tables, weights, {}
     yield "features/source", tables, weights, _excuses(tables, references, "source", columns.sources.of)
+
+
+def _pairs(baseline: Baseline, caution: Caution) -> _Bets:
+    tables = np.stack([pair_bets(pair.reference, caution) for pair in baseline.pairs])
+    return "pairs", tables, np.tile(PAIR_WEIGHTS / len(tables), (len(tables), 1)), {}
 
 
 def _outcomes(asked: Mapping[str, Question], columns: Columns, caution: Caution) -> Iterator[_Bets]:

@@ -12,6 +12,7 @@ from alerting.incident import Evidence, Onset
 from detectors.bets import BODY_BETS, SHARES, Reference, category_hits
 from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, NumericCells, normal_scores
 from detectors.edetector import QUIET, Excursion
+from detectors.pairs import correlation
 from monitor.detection.bank import Bank, Place
 from monitor.detection.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
 from monitor.detection.contrast import alone
@@ -28,6 +29,7 @@ Where errors are rare, evidence comes in steps of 3 or 4 nats, at random, and it
 
 FAMILIES = {
     "features": "features",
+    "pairs": "features",
     "predicted": "predictions",
     "agreement": "agreement",
     "answers": "agreement",
@@ -53,13 +55,14 @@ class Finding(msgspec.Struct, frozen=True):
 
     place: Place
     watched: str
-    """`features`, `predicted`, `agreement`, `answers` or `confusion`: the family without its scope."""
+    """`features`, `pairs`, `predicted`, `agreement`, `answers` or `confusion`: the family without its scope."""
     kind: Kind
     stream: str
-    """What is watched, as people read it: `feature/src_bytes`, `confusion/spam->ham`."""
+    """What is watched, as people read it: `feature/src_bytes`, `pair/width~height`, `confusion/spam->ham`."""
     source: str | None
     labeler: str | None
-    feature: str | None
+    features: tuple[str, ...]
+    """The features whose distribution it is, if it is one of features."""
     class_from: str | None
     class_to: str | None
     trigger: tuple[str, ...]
@@ -122,7 +125,7 @@ class _What(NamedTuple):
     observed: float
     bound: float
     shift: float
-    feature: str | None = None
+    features: tuple[str, ...] = ()
     class_from: str | None = None
     class_to: str | None = None
     trigger: tuple[str, ...] = ()
@@ -136,6 +139,8 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
     bet = family.leading_bet(place.key, place.stream)
     if watched == "features":
         what = _feature(bank, bank.columns.names[place.stream], bet, excursion.counts)
+    elif watched == "pairs":
+        what = _pair(bank, place.stream, excursion.counts)
     elif question is None:
         change, observed, bound, shift = _feature_change(_residual(bank), bet, excursion.counts)
         what = _What(watched, change, "residual", observed, bound, shift)
@@ -202,11 +207,22 @@ def _feature(bank: Bank, name: str, bet: int, counts: list[int]) -> _What:
     learnt = bank.baseline.features[name]
     kind, observed, bound, shift = _feature_change(learnt, bet, counts)
     if name != PREDICTION:
-        return _What("features", kind, f"feature/{name}", observed, bound, shift, feature=name)
+        return _What("features", kind, f"feature/{name}", observed, bound, shift, features=(name,))
     if bank.baseline.regression:
         return _What("predicted", kind, "predicted", observed, bound, shift)
     risen = _risen_class(learnt, counts)
     return _What("predicted", Kind.OUTCOME, f"predicted/{risen}", observed, bound, shift, class_to=risen)
+
+
+def _pair(bank: Bank, stream: int, counts: list[int]) -> _What:
+    """Two features go together otherwise than they did: by their correlation now, and the nearest usual one."""
+    pair = bank.baseline.pairs[stream]
+    before, observed = correlation(pair.reference.counts), correlation(counts)
+    usual = math.copysign(3.0 / math.sqrt(sum(pair.reference.counts)), observed - before)
+    name = f"pair/{pair.first}~{pair.second}"
+    return _What(
+        "pairs", Kind.BODY, name, observed, before + usual, abs(observed - before), features=(pair.first, pair.second)
+    )
 
 
 def _confused(bank: Bank, name: str, question: Question, kind: int, bet: int, counts: list[int]) -> _What:

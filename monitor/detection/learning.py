@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from detectors.bets import Reference, dispersion
 from detectors.cells import RESERVED, Cells, NumericCells, category_cells, normal_scores, numeric_cells
+from detectors.pairs import PAIR_CODES, PRODUCTS
 from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
 from monitor.detection.baseline import (
     CERTAINTIES,
@@ -17,12 +18,14 @@ from monitor.detection.baseline import (
     Baseline,
     BaselineError,
     FeatureReference,
+    PairReference,
     canonical,
     category,
     certainty,
     decode,
     residual,
 )
+from monitor.detection.pairs import Pairs, choose
 from monitor.intake.events import Prediction, Value, class_name
 from monitor.intake.join import Joined
 
@@ -64,6 +67,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         predictions=len(predictions),
         labels=len(joined),
         features=features,
+        pairs=_pairs(predictions, features, groups),
         classes=(*classes, OTHER),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
         labelled=() if regression else _labelled(joined, (*classes, OTHER), sources, labelers),
@@ -103,6 +107,24 @@ def _codes(cells: Cells, values: Sequence[Value]) -> npt.NDArray[np.intp]:
 
 def _numbers(values: Sequence[Value]) -> npt.NDArray[np.float64]:
     return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _pairs(
+    predictions: Sequence[Prediction],
+    features: Mapping[str, FeatureReference],
+    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
+) -> tuple[PairReference, ...]:
+    """Learn how features go together."""
+    served = {name: feature for name, feature in features.items() if name not in (PREDICTION, EXTRA)}
+    codes = {name: _codes(f.cells, [p.features.get(name) for p in predictions]) for name, f in served.items()}
+    chosen = choose(served, codes)
+    found = Pairs(served, chosen).of(np.column_stack(list(codes.values()))) if chosen else np.empty((0, 0), np.intp)
+    products = np.append(PRODUCTS, 0.0)
+    within = {partition: groups[partition] for partition in ("time", "hour")}
+    return tuple(
+        PairReference(*pair, _reference(column, PAIR_CODES, within, dispersion(products[column])))
+        for pair, column in zip(chosen, found.T, strict=True)
+    )
 
 
 def _surrogate(

@@ -56,6 +56,8 @@ def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgeme
 
 def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:
     """What is going on, and the findings that say so."""
+    # How features go together changes along with whatever happens to them: that says something only where it is all.
+    findings = [finding for finding in findings if finding.watched != "pairs"] or findings
     labels = [finding for finding in findings if finding.watched == "confusion"]
     answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
     wrong = sorted([*labels, *answers], key=lambda finding: finding.alarmed_index)
@@ -115,7 +117,7 @@ def _judge_features(findings: Sequence[Finding]) -> tuple[Verdict, list[Finding]
         return _judge_source(list(findings))
     strongest = max(everywhere or findings, key=lambda finding: finding.shift)
     same = [finding for finding in everywhere or findings if finding.watched == strongest.watched]
-    return (Verdict.COVARIATE_DRIFT if strongest.watched == "features" else Verdict.PRIOR_SHIFT), same
+    return (Verdict.COVARIATE_DRIFT if strongest.watched in ("features", "pairs") else Verdict.PRIOR_SHIFT), same
 
 
 def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
@@ -147,9 +149,7 @@ def _attribute(
     return Attribution(
         source=_only(reason.source for reason in blamed),
         labeler=_only(reason.labeler for reason in blamed),
-        features=tuple(dict.fromkeys([*triggers, *(f.feature for f in reasons if f.feature is not None)]))[
-            :MAX_FEATURES
-        ],
+        features=tuple(dict.fromkeys([*triggers, *(name for f in reasons for name in f.features)]))[:MAX_FEATURES],
         class_from=pairs[0].class_from if pairs else None,
         class_to=pairs[0].class_to if pairs else None,
         version=version,

@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets, outcome_bets
-from detectors.cells import NumericCells
+from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.bank import Bank
-from monitor.detection.baseline import Baseline, FeatureReference
+from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, FeatureReference, numeric
+from monitor.detection.families import WEIGHTS
 from monitor.detection.learning import build
+from monitor.detection.pairs import Pairs
 from monitor.intake.events import Prediction
 from monitor.intake.join import Joined
 from tests.bench.paths import Follow, PathDetector, Start
@@ -22,32 +24,22 @@ NAME = "Tocsin"
 BEGAN = 1_700_000_000.0
 SPACING = 86_400.0 / DAY
 """Seconds between two events."""
-BLOCK = 64
-"""Streams that are learnt together."""
 CLASSES = ("one", "other")
 
 
-def references(values: Floats) -> list[FeatureReference]:
-    """What a baseline says about each column of in-control values, (events, streams)."""
-    found: list[FeatureReference] = []
-    for start in range(0, values.shape[1], BLOCK):
-        block = values[:, start : start + BLOCK]
-        names = [f"{number:03d}" for number in range(block.shape[1])]
-        rows = [dict(zip(names, row, strict=True)) for row in block.tolist()]
-        baseline = build("bench", [_prediction(number, row, CLASSES[0]) for number, row in enumerate(rows)], [])
-        found += [baseline.features[name] for name in names]
-    return found
-
-
 def features() -> PathDetector:
-    """All bets on all features, which share the budget equally; the largest statistic of a stream counts."""
+    """All bets on all features, which share the budget equally, and on their pairs; the largest statistic counts."""
 
     def learn(learnt: Floats) -> Start:
-        events, repeats, columns = learnt.shape
-        found = references(learnt.reshape(events, repeats * columns))
-        tables = [feature_bets(feature.cells, feature.reference, Caution()) for feature in found]
-        encoders = [feature.cells.encoder() for feature in found if isinstance(feature.cells, NumericCells)]
-        return follower(tables, encoders, FEATURE_WEIGHTS / columns, columns)
+        baselines = [baseline_of(learnt[:, repeat]) for repeat in range(learnt.shape[1])]
+        spent = WEIGHTS["features"] + WEIGHTS["pairs"]
+        share = WEIGHTS["features"] / spent if baselines[0].pairs else 1.0
+        one = _start(baselines, [_feature_tables(baseline) for baseline in baselines], FEATURE_WEIGHTS, share)
+        if not baselines[0].pairs:
+            return one
+        tables = [[pair_bets(pair.reference, Caution()) for pair in baseline.pairs] for baseline in baselines]
+        other = _start(baselines, tables, PAIR_WEIGHTS, 1.0 - share)
+        return lambda: _louder(one(), other())
 
     return PathDetector(NAME, learn)
 
@@ -93,33 +85,66 @@ def _keyed(tables: Floats, weights: Floats, random: np.random.Generator) -> Foll
     return follow
 
 
-def follower(tables: Sequence[Floats], encoders: Sequence[Encode], weights: Floats, columns: int) -> Start:
-    """The recursion of `detectors.edetector.Family` on streams side by side, without thresholds and excursions."""
-    codes = max(len(table) for table in tables)
-    stacked = np.ones((len(tables), codes, weights.size))
-    for place, table in enumerate(tables):
+def _louder(one: Follow, other: Follow) -> Follow:
+    return lambda values: np.maximum(one(values), other(values))
+
+
+def _feature_tables(baseline: Baseline) -> list[Floats]:
+    return [feature_bets(feature.cells, feature.reference, Caution()) for _, feature in served(baseline)]
+
+
+def served(baseline: Baseline) -> list[tuple[str, FeatureReference]]:
+    return [(name, feature) for name, feature in baseline.features.items() if name not in (PREDICTION, EXTRA)]
+
+
+def _start(baselines: Sequence[Baseline], tables: Sequence[Sequence[Floats]], weights: Floats, share: float) -> Start:
+    """The recursion of `detectors.edetector.Family` on the streams of all repeats, without excursions."""
+    streams = len(tables[0])
+    flat = [table for repeat in tables for table in repeat]
+    stacked = np.ones((len(flat), max(len(table) for table in flat), weights.size))
+    for place, table in enumerate(flat):
         stacked[place, : len(table)] = table
-    flat = stacked.reshape(-1, weights.size)
-    offsets = np.arange(len(tables)) * codes
-    return lambda: _side_by_side(flat, offsets, encoders, weights, columns)
+    offsets = (np.arange(len(flat)) * stacked.shape[1]).reshape(len(tables), streams)
+    encoders = [_encoder(baseline, pairs=weights is PAIR_WEIGHTS) for baseline in baselines]
+    rows = stacked.reshape(-1, weights.size)
+    return lambda: _side_by_side(rows, offsets, encoders, weights * share / streams)
 
 
-def _side_by_side(flat: Floats, offsets: Codes, encoders: Sequence[Encode], weights: Floats, columns: int) -> Follow:
-    held = np.ones((len(encoders), weights.size))
+def _encoder(baseline: Baseline, *, pairs: bool) -> Encode:
+    """Codes of a repeat's values, (events, features) -> (events, streams)."""
+    named = served(baseline)
+    encoders = [numeric(feature).encoder() for _, feature in named]
+    both = Pairs(dict(named), [(pair.first, pair.second) for pair in baseline.pairs])
+
+    def encode(values: Floats) -> Codes:
+        codes = np.stack([each(column) for each, column in zip(encoders, values.T, strict=True)], axis=1)
+        return both.of(codes) if pairs else codes
+
+    return encode
+
+
+def _side_by_side(flat: Floats, offsets: Codes, encoders: Sequence[Encode], weights: Floats) -> Follow:
+    held = np.ones((*offsets.shape, weights.size))
 
     def follow(values: Floats) -> Floats:
-        wide = np.ascontiguousarray(values.reshape(len(values), -1).T)
-        rows = np.stack([encode(column) for encode, column in zip(encoders, wide, strict=True)], axis=1) + offsets
+        wide = np.ascontiguousarray(values.transpose(1, 0, 2))
+        rows = np.stack([encode(repeat) for encode, repeat in zip(encoders, wide, strict=True)], axis=1) + offsets
         found = np.empty(values.shape[:2])
         with np.errstate(over="ignore"):
             for place, row in enumerate(rows):
                 np.multiply(held, flat[row], out=held)
                 np.add(held, 1.0, out=held)
-                levels = held @ weights - weights.sum()
-                found[place] = levels.reshape(-1, columns).max(axis=1)
+                found[place] = (held @ weights - weights.sum()).max(axis=1)
         return found
 
     return follow
+
+
+def baseline_of(values: Floats) -> Baseline:
+    """The baseline of in-control values, (events, features)."""
+    names = [f"{number:03d}" for number in range(values.shape[1])]
+    rows = [dict(zip(names, row, strict=True)) for row in values.tolist()]
+    return build("bench", [_prediction(number, row, CLASSES[0]) for number, row in enumerate(rows)], [])
 
 
 def _labelled(given: Codes, wrong: Floats) -> Baseline:

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
-from detectors.cells import NumericCells
-from detectors.edetector import Batch, Family, Turn
+from detectors.edetector import Batch, Codes, Family, Turn
+from detectors.pairs import PAIR_WEIGHTS, pair_bets
+from monitor.detection.baseline import numeric
+from monitor.detection.pairs import Pairs
 from tests.bench import commits, detection, engine, latency, paths, pipeline, report, run_length, stages
 from tests.bench.paths import first_passages
 from tests.bench.protocol import running_maxima
@@ -17,7 +20,7 @@ from tests.kit.brokers import Broker
 
 
 def test_many_repeats_at_once_alarm_where_the_engine_alarms() -> None:
-    world, repeats, features, events, threshold = gaussian(3), 4, 3, 900, 300.0
+    world, repeats, events, threshold = gaussian(3), 4, 900, 300.0
     draw = world.control(np.random.default_rng(5), repeats)
     learnt = draw(LEARN)
     values = draw(events)
@@ -25,17 +28,30 @@ def test_many_repeats_at_once_alarm_where_the_engine_alarms() -> None:
     follow = engine.features().learn(learnt)()
     peaks = running_maxima(lambda count, place: follow(values[place : place + count]), repeats, events, np.inf)
     for repeat in range(repeats):
-        found = engine.references(learnt[:, repeat])
-        tables = [feature_bets(feature.cells, feature.reference, Caution()) for feature in found]
-        stacked = np.ones((features, max(map(len, tables)), FEATURE_WEIGHTS.size))
-        for place, table in enumerate(tables):
-            stacked[place, : len(table)] = table
-        family = Family(stacked, np.tile(FEATURE_WEIGHTS / features, (features, 1)), threshold)
-        cells = [feature.cells for feature in found if isinstance(feature.cells, NumericCells)]
-        codes = np.stack([c.encode(column) for c, column in zip(cells, values[:, repeat].T, strict=True)], axis=1)
-        step = family.run(Batch(np.arange(events), np.zeros(events), np.zeros(events, dtype=np.intp), codes))
-        alarm = next(change.index for change in step.changes if change.turn is Turn.ALARM)
+        baseline = engine.baseline_of(learnt[:, repeat])
+        encoders = [numeric(feature).encoder() for _, feature in engine.served(baseline)]
+        codes = np.stack([e(column) for e, column in zip(encoders, values[:, repeat].T, strict=True)], axis=1)
+        pairs = Pairs(dict(engine.served(baseline)), [(pair.first, pair.second) for pair in baseline.pairs])
+        alone = [feature_bets(f.cells, f.reference, Caution()) for _, f in engine.served(baseline)]
+        together = [pair_bets(pair.reference, Caution()) for pair in baseline.pairs]
+        alarm = min(
+            first_alarm(alone, FEATURE_WEIGHTS * 0.8, threshold, codes),
+            first_alarm(together, PAIR_WEIGHTS * 0.2, threshold, pairs.of(codes)),
+        )
         assert first_passages(peaks[[repeat]], threshold).tolist() == [alarm + 1]
+
+
+def first_alarm(
+    tables: list[npt.NDArray[np.float64]], weights: npt.NDArray[np.float64], threshold: float, codes: Codes
+) -> float:
+    """Where the engine itself alarms; infinity if it does not."""
+    stacked = np.ones((len(tables), max(map(len, tables)), weights.size))
+    for place, table in enumerate(tables):
+        stacked[place, : len(table)] = table
+    family = Family(stacked, np.tile(weights / len(tables), (len(tables), 1)), threshold)
+    numbers = np.arange(len(codes))
+    step = family.run(Batch(numbers, numbers.astype(np.float64), np.zeros_like(numbers), codes))
+    return next((change.index for change in step.changes if change.turn is Turn.ALARM), np.inf)
 
 
 def test_a_first_passage_is_the_first() -> None:

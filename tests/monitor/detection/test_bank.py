@@ -91,7 +91,8 @@ def _short_episodes() -> Iterator[None]:
 @pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES)
 def test_on_each_clock_all_weights_together_are_one_budget(baseline: Baseline) -> None:
     bank = Bank(baseline, 1000.0, Caution())
-    predictions = FEATURES if baseline.regression else (*FEATURES, *AGREEMENT)
+    pairs = ("pairs",) if baseline.pairs else ()
+    predictions = (*FEATURES, *pairs) if baseline.regression else (*FEATURES, *pairs, *AGREEMENT)
     for clock in (predictions, LABELS):
         assert sum(bank.families[name].weights.sum() for name in clock) == pytest.approx(1.0)
     assert set(bank.families) == {*predictions, *LABELS}
@@ -171,7 +172,7 @@ def test_ten_thousand_sources_and_labelers_are_bounded() -> None:
 
 def test_highest_is_what_alarms_at_the_budget() -> None:
     bank = Bank(BASELINES["classes"], 500.0, Caution())
-    assert bank.highest() == dict.fromkeys((*FEATURES, *AGREEMENT, *LABELS), 0.0)
+    assert bank.highest() == dict.fromkeys((*FEATURES, "pairs", *AGREEMENT, *LABELS), 0.0)
     columns = encoded(bank, World(seed=9, predictions=300, onset=100, cause=worse_everywhere))
     moment = next(bank.update(*columns))
     (place, excursion), *_ = bank.alarming()

@@ -154,7 +154,7 @@ def finding(**changes: Any) -> Finding:
         stream="feature/size",
         source="src-1",
         labeler=None,
-        feature="size",
+        features=("size",),
         class_from=None,
         class_to=None,
         trigger=(),

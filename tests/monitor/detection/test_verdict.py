@@ -112,18 +112,18 @@ def finding(
     **more: Any,
 ) -> Finding:
     """A finding with what a judge looks at."""
-    usual: dict[str, Any] = {"feature": None, "class_from": None, "class_to": None}
+    usual: dict[str, Any] = {"features": (), "class_from": None, "class_to": None}
     if watched in ("confusion", "agreement", "answers"):
         usual |= {"class_from": "spam", "class_to": "ham"}
     elif watched == "predicted":
         usual |= {"class_to": "ham"}
     else:
-        usual |= {"feature": "x"}
+        usual |= {"features": ("x",)}
     return Finding(
         place=Place(watched, at, 0),
         watched=watched,
         kind=kind,
-        stream=f"{watched}/{more.get('feature', 'x')}",
+        stream=f"{watched}/{more.get('features', 'x')[0]}",
         source=source,
         labeler=labeler,
         log_e=more.pop("log_e", 12.0),
@@ -139,7 +139,7 @@ def finding(
 
 
 def feature(name: str = "x", kind: Kind = Kind.BODY, **more: Any) -> Finding:
-    return finding("features", kind, feature=name, **more)
+    return finding("features", kind, features=(name,), **more)
 
 
 FIRST_VERSION = {"2.0.0": 990.0}
