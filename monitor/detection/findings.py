@@ -71,7 +71,8 @@ class Finding(msgspec.Struct, frozen=True):
     """Evidence in nats: the logarithm of the weighted statistic, not above that of the budget for long."""
     observed: float
     bound: float
-    """What `observed` would have been allowed to be: standard deviations for a body, else a share of events."""
+    """What `observed` would have been allowed to be: standard deviations for a body, a change of correlation for a
+    pair, else a share of events."""
     shift: float
     """Size of the change in standard deviations of what is watched, so that streams can be compared."""
     alone: float
@@ -215,14 +216,12 @@ def _feature(bank: Bank, name: str, bet: int, counts: list[int]) -> _What:
 
 
 def _pair(bank: Bank, stream: int, counts: list[int]) -> _What:
-    """Two features go together otherwise than they did: by their correlation now, and the nearest usual one."""
+    """Two features go together otherwise than they did: by how much their correlation has changed."""
     pair = bank.baseline.pairs[stream]
-    before, observed = correlation(pair.reference.counts), correlation(counts)
-    usual = math.copysign(3.0 / math.sqrt(sum(pair.reference.counts)), observed - before)
+    change = correlation(counts) - correlation(pair.reference.counts)
+    usual = 3.0 / math.sqrt(sum(pair.reference.counts))
     name = f"pair/{pair.first}~{pair.second}"
-    return _What(
-        "pairs", Kind.BODY, name, observed, before + usual, abs(observed - before), features=(pair.first, pair.second)
-    )
+    return _What("pairs", Kind.BODY, name, change, usual, abs(change), features=(pair.first, pair.second))
 
 
 def _confused(bank: Bank, name: str, question: Question, kind: int, bet: int, counts: list[int]) -> _What:
