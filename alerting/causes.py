@@ -23,7 +23,7 @@ def cause(incident: Incident) -> str:
             return f"desk/{incident.id}"
         case Problem.SILENCE:
             return "silence"
-        case Problem.INTAKE:
+        case Problem.INTAKE | Problem.FORGERY:
             return f"topic/{incident.model.rpartition('[')[0]}"
     if incident.verdict in UPSTREAM:
         return f"inputs/{incident.verdict}"

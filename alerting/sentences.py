@@ -21,6 +21,8 @@ SENTENCES = {
     Verdict.PERFORMANCE: "{what} makes more mistakes than it may{where}{origin}{numbers}: the cause is not clear yet.",
     Verdict.SILENCE: "Events of {what}{origin} have stopped or thinned out{numbers}: "
     "Tocsin cannot watch what it does not see.",
+    Verdict.FORGERY: "In {what} are records that no known producer has signed{numbers}: "
+    "somebody else writes there, or a key is missing here.",
     Verdict.MUTED: "There is a {what}: incidents that it names are not told for a while.",
     Verdict.FLOOD: "{what} knows of more problems than people can read{numbers}: the rest is in this digest only.",
 }
@@ -48,6 +50,7 @@ NEXT = {
     Verdict.PRIOR_SHIFT: "Find out whether the world has changed; if it lasts, make a new baseline.",
     Verdict.PERFORMANCE: "Treat it as a quality problem: look at the features, the labels and the age of the model.",
     Verdict.SILENCE: "Look at the producer, the topic, and whether Tocsin lags.",
+    Verdict.FORGERY: "Find out who can write to this topic, and whether a producer has a new key.",
     Verdict.MUTED: "Make sure that you know of it; `tocsin silence expire` ends it.",
     Verdict.FLOOD: "Look at the list of open incidents, and for what they have in common.",
 }

@@ -45,6 +45,9 @@ class DecodeReason(StrEnum):
     BAD_NUMBER = "bad_number"
     """NaN, infinite, or beyond what a double can hold."""
     BAD_TIMESTAMP = "bad_timestamp"
+    UNSIGNED = "unsigned"
+    FORGED = "forged"
+    """It has a signature that is not that of a producer who is known; see `monitor/intake/signatures.py`."""
 
 
 class DecodeError(Exception):

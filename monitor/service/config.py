@@ -18,6 +18,7 @@ from monitor.http.access import AccessConfig
 from monitor.http.tls import TlsConfig
 from monitor.intake.kafka_config import KafkaConfig
 from monitor.intake.quarantine import QuarantineConfig
+from monitor.intake.signatures import SignaturesConfig
 from monitor.intake.suspect_log import SuspectsConfig
 from monitor.rollback.config import Mode, RollbackConfig
 from monitor.rollback.file_registry import FileRegistryConfig
@@ -160,6 +161,7 @@ class Config(Section):
     """The models to watch, by the name that their events have; `*` stands for every model that is not named."""
     detection: DetectionConfig = DetectionConfig()
     join: JoinConfig = JoinConfig()
+    signatures: SignaturesConfig = SignaturesConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
     suspects: SuspectsConfig = SuspectsConfig()
     alerting: AlertingConfig = AlertingConfig()

@@ -11,6 +11,7 @@ from alerting.incidents import Incidents
 from monitor.intake.decode import DecodeError, DecodeReason
 from monitor.intake.quarantine import InvalidRatio, Quarantine
 from monitor.intake.source import EventSource, Jump, Partition, Record
+from monitor.service.forgery import FORGERIES, Forgeries, place
 from monitor.telemetry.metrics import Reading
 
 _log = structlog.get_logger(__name__)
@@ -34,17 +35,24 @@ class Gate:
         self._metrics = metrics
         self._clock = clock
         self._bad: set[tuple[Partition, int]] = set()
+        self._forgeries = Forgeries(clock)
         self.held: set[Partition] = set()
         """Partitions that have been closed."""
 
     def reject(self, record: Record, error: DecodeError) -> None:
-        """Count a record that is no event; unless it is a tombstone, keep it and hold it against its partition."""
+        """Count a record that is no event; unless it is a tombstone, keep it and hold it against its partition.
+
+        One that nobody has signed who is known is not held against it, but told.
+        """
         self._metrics.invalid.at(error.reason).inc()
         if error.reason is DecodeReason.TOMBSTONE:
             return
         self._quarantine.keep(record, error)
         self._metrics.quarantined.inc()
-        self._bad.add((record.partition, record.offset))
+        if error.reason in FORGERIES:
+            self._forgeries.note(record, error.reason)
+        else:
+            self._bad.add((record.partition, record.offset))
 
     def close_on(self, records: Sequence[Record], source: EventSource, incidents: Incidents) -> list[Transition]:
         """Judge the partitions of a batch that has been worked through; hold those with too many bad records.
@@ -70,10 +78,11 @@ class Gate:
                 self._metrics.held.at(partition.topic, str(partition.number)).set(1)
                 _log.error("partition held", topic=partition.topic, partition=partition.number, offset=record.offset)
                 share = Evidence("intake", "share of records that are no events", 0.0, self._max_ratio, self._max_ratio)
-                found.append(self._report(_place(partition), share, record.offset, incidents))
+                found.append(self._report(place(partition), share, record.offset, incidents))
         if not bad and any(incident.problem is Problem.INTAKE for incident in incidents.firing()):
             last = {record.partition: record for record in records if record.partition not in self.held}
             found += [self._reopen(record, incidents) for record in last.values()]
+        found += self._forgeries.report({record.partition: record for record in records}.values(), incidents)
         return [transition for transition in found if transition is not None]
 
     def report_jump(self, jump: Jump, incidents: Incidents) -> list[Transition]:
@@ -87,30 +96,25 @@ class Gate:
         what = "records deleted before they were read" if missing else "records by which the topic was cut off"
         _log.error("blind window", topic=jump.partition.topic, partition=jump.partition.number, missing=missing)
         evidence = Evidence("intake", what, 0.0, abs(jump.offset - jump.wanted), 0.0)
-        step = self._report(_place(jump.partition), evidence, jump.wanted, incidents)
+        step = self._report(place(jump.partition), evidence, jump.wanted, incidents)
         return [] if step is None else [step]
 
     def flush(self) -> None:
         """Return when what was kept is durable; before the offsets behind it are."""
         self._quarantine.flush()
 
-    def _report(self, place: str, evidence: Evidence, offset: int, incidents: Incidents) -> Transition | None:
+    def _report(self, where: str, evidence: Evidence, offset: int, incidents: Incidents) -> Transition | None:
         now = self._clock()
         judgement = Judgement(
             verdict=Verdict.DATA_FAULT,
             severity=Severity.CRITICAL,
             onset=Onset(now, now, now),
-            attribution=Attribution(source=place),
+            attribution=Attribution(source=where),
             evidence=(evidence,),
         )
-        return incidents.report(place, "", Problem.INTAKE, judgement, index=offset, ts=now)
+        return incidents.report(where, "", Problem.INTAKE, judgement, index=offset, ts=now)
 
     def _reopen(self, record: Record, incidents: Incidents) -> Transition | None:
         return incidents.report(
-            _place(record.partition), "", Problem.INTAKE, None, index=record.offset, ts=self._clock()
+            place(record.partition), "", Problem.INTAKE, None, index=record.offset, ts=self._clock()
         )
-
-
-def _place(partition: Partition) -> str:
-    """What stands in for a model in the incident of a partition."""
-    return f"{partition.topic}[{partition.number}]"

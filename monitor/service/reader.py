@@ -19,6 +19,7 @@ from monitor.intake.kafka_config import KafkaConfig
 from monitor.intake.kafka_publisher import KafkaPublisher
 from monitor.intake.kafka_source import KafkaSource
 from monitor.intake.quarantine import InvalidRatio, open_quarantine
+from monitor.intake.signatures import SignedDecoder
 from monitor.intake.source import EventSource
 from monitor.intake.suspect_log import open_suspects
 from monitor.service.config import ANY_MODEL, Config, ModelConfig
@@ -92,7 +93,7 @@ class Reader:
     def _shard(self, gate: Gate, watch: Callable[[str], Watch | None], name: str, claim: Claim) -> Shard:
         config = self._config
         pipeline = Pipeline(
-            Decoder(),
+            SignedDecoder(config.signatures) if config.signatures.producers else Decoder(),
             Join(config.join.label_ttl, config.join.max_pending),
             watch,
             Incidents(claim.incidents, config.alerting.life),

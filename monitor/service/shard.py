@@ -231,7 +231,7 @@ class Shard:
         board, ended = self.pipeline.incidents, []
         for incident in board.firing():
             watch = self.pipeline.watches.get(incident.model)
-            if incident.problem in {Problem.INTAKE, Problem.DESK} or (
+            if incident.problem in {Problem.INTAKE, Problem.FORGERY, Problem.DESK} or (
                 watch is not None and (watch.alarming or incident.problem is Problem.SILENCE)
             ):
                 continue

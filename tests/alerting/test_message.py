@@ -34,6 +34,12 @@ CASES = {
     Verdict.PRIOR_SHIFT: {"evidence": (SHARE,)},
     Verdict.PERFORMANCE: {"attribution": Attribution()},
     Verdict.SILENCE: {"attribution": Attribution(), "evidence": ()},
+    Verdict.FORGERY: {
+        "model": "events[0]",
+        "version": "",
+        "attribution": Attribution(source="events[0]"),
+        "evidence": (Evidence("intake", "records with a wrong signature", 0.0, 3, 0.0),),
+    },
     Verdict.MUTED: {"model": "silence 9c1e42aa", "version": "", "attribution": Attribution(), "evidence": ()},
     Verdict.FLOOD: {
         "model": "tocsin",
