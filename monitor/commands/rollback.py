@@ -50,7 +50,7 @@ def rollback_plan(
     with config_errors(output), daemon.stored(config) as (settings, store), guard.registered(settings) as registry:
         try:
             bad, carried = registry.current(model), Answers(store.state(STATE + model)).carried()
-            for version in registry.versions(model):
+            for version in guard.trusted(settings, registry, store).versions(model):
                 flaw = unsafe(version, bad, time.time(), carried=carried)
                 serves = version.version == bad.version
                 facts = {"model": model, "version": version.version, "serves": serves, "flaw": None if serves else flaw}
@@ -140,6 +140,32 @@ def rollback_unpin(
             fail(str(error))
         store.audit.append(Act(time.time(), by, "model.unpinned", model, model))
         typer.echo(f"{clean(model, 80)} is not pinned any more")
+
+
+@rollback_app.command(
+    "vouch", epilog="Example: tocsin rollback vouch net-ids 1.1.0 --by ada --why 'passed review' --config tocsin.yaml"
+)
+def rollback_vouch(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[str, typer.Argument(help="Its version, as events call it.")],
+    by: ByOption,
+    why: Annotated[str, typer.Option(help="What makes sure that it is good.")],
+    config: ConfigOption,
+) -> None:
+    """Give your word that a version is good; once enough have (`known_good.vouchers`), it is marked known-good."""
+    from monitor.rollback.known_good import VouchError  # noqa: PLC0415 - see `rollback_status`
+    from monitor.rollback.registry import RegistryError  # noqa: PLC0415 - see `rollback_status`
+    from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`
+    from monitor.service import guard  # noqa: PLC0415 - see `rollback_status`
+
+    with config_errors(Output.TEXT), daemon.stored(config) as (settings, store), guard.registered(settings) as registry:
+        try:
+            mark = guard.marker(settings, registry, store).vouch(model, version, by=by, why=why)
+        except (VouchError, RegistryError) as error:
+            fail(clean(str(error), 300))
+        lacking = settings.known_good.vouchers - len(mark.vouchers)
+        told = f"proposed as known-good; {lacking} more must vouch for it" if mark.proposed else "known-good"
+        typer.echo(f"{clean(model, 80)} {clean(version, 80)} is {told}")
 
 
 def _answer(incident: str, config: ConfigOption, say: "Callable[[Action, RollbackConfig, float], Action]") -> None:

@@ -82,6 +82,8 @@ class Action(msgspec.Struct, frozen=True):
     """Epoch seconds at which a proposal expires, or an announced move is made."""
     approvals: tuple[str, ...] = ()
     """Who has said yes."""
+    denied_by: str | None = None
+    """Who has said no."""
     moved_at: float | None = None
     """Epoch seconds at which the alias was read back at the target."""
     digest: str | None = None

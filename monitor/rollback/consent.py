@@ -67,7 +67,8 @@ def deny(action: Action, *, by: str, now: float) -> Action:
     """
     if action.state not in DENIABLE:
         raise ValueError(f"the rollback for incident {action.incident} is {action.state} already")
-    return advanced(action, ActionState.DENIED, f"Denied by {by} at {utc(now)}.", now)
+    denied = msgspec.structs.replace(action, denied_by=by)
+    return advanced(denied, ActionState.DENIED, f"Denied by {by} at {utc(now)}.", now)
 
 
 def _agreed(action: Action, by: str, said: str, config: RollbackConfig, now: float) -> Action:

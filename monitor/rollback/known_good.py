@@ -1,22 +1,22 @@
 """The life of a known-good mark: given after a soak, taken back when the version turns out to be part of a trouble.
 
-Marks normally come from a release process. Where `known_good.soak` is configured, Tocsin marks the version that serves
-once it has served long enough, to enough people, without an incident; it vouches for no more than that.
+Marks normally come from a release process. Where `known_good.soak` is configured, Tocsin vouches for the version that
+serves once it has served long enough, to enough people, without an incident; it vouches for no more than that. People
+can vouch as well. A version is marked once as many have vouched for it as `known_good.vouchers` says.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol, Self
 
 import structlog
-from msgspec.structs import replace
 from pydantic import Field, FilePath, model_validator
 
 from alerting.incident import Incident, Severity, Status
 from alerting.section import Secret, Section
 from monitor.detection.answers import Answered, Answers
 from monitor.rollback.action import Action
-from monitor.rollback.mark import Mark
+from monitor.rollback.mark import TOCSIN, Mark, vouched
 from monitor.rollback.registry import ModelRegistry, ModelVersion, Pin, RegistryError
 
 _log = structlog.get_logger(__name__)
@@ -54,12 +54,19 @@ class KnownGoodConfig(Section):
     """The Ed25519 private key (PEM) that Tocsin signs its own marks with."""
     public_key: FilePath | None = None
     """With it, only marks count that are signed by its owner (PEM); that may be Tocsin or your release process."""
+    vouchers: int = Field(default=1, ge=1, le=5)
+    """How many have to vouch for a version, each under another name. The soak is one, as is a release process; the
+    others are people."""
 
     @model_validator(mode="after")
     def _marks_that_count(self) -> Self:
         if self.soak is not None and self.public_key is not None and self.key is None:
             raise ValueError("with `public_key`, marks after a `soak` need a `key` to be signed with")
         return self
+
+
+class VouchError(Exception):
+    """Somebody's word for a version cannot be taken; one clear line."""
 
 
 class Marks(Protocol):
@@ -122,7 +129,7 @@ def tainted(version: ModelVersion, action: Action) -> bool:
 
 
 class Marker:
-    """Gives marks and takes them back. Call `run_once` from one thread only.
+    """Gives marks and takes them back. Call `run_once` from one thread only; `vouch` is for commands beside it.
 
     Args:
         registry: Where marks are read by everybody.
@@ -131,6 +138,7 @@ class Marker:
         acted: The rollbacks that were done.
         soak: None to give none.
         sign: How marks are signed; None not to.
+        vouchers: How many have to vouch for a version before it is marked.
         clock: Epoch seconds of the wall clock.
     """
 
@@ -143,6 +151,7 @@ class Marker:
         *,
         soak: Soak | None,
         sign: Sign | None,
+        vouchers: int = 1,
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -151,6 +160,7 @@ class Marker:
         self._acted = acted
         self._soak = soak
         self._sign = sign
+        self._vouchers = vouchers
         self._clock = clock
 
     def run_once(self, models: Iterable[str]) -> None:
@@ -206,62 +216,43 @@ class Marker:
         answers, incidents = self._known(model)
         if any(unsoaked(version, answers, incidents, soak)):
             return
-        found = self._registry.artefact_digest(model, version.version)
-        if version.digest is not None and found is not None and found != version.digest:
-            _log.error("known_good_refused", model=model, version=version.version, why="its artefact was changed")
-            return
-        now = self._clock()
-        signature = None if self._sign is None else self._sign(model, version.version, now, version.digest)
         why = f"{soak.seconds:g} seconds, {soak.predictions} answers and {soak.labels} labels without an incident"
-        mark = Mark(model, version.version, now, found or version.digest, why, signature=signature)
-        self._registry.mark(model, version.version, known_good_at=now, signature=signature)
+        try:
+            mark = self._take(version, (TOCSIN,), why)
+        except VouchError as error:
+            _log.error("known_good_refused", model=model, version=version.version, why=str(error))
+        else:
+            told = "known_good_proposed" if mark.proposed else "known_good"
+            _log.info(told, model=model, version=version.version, why=why)
+
+    def vouch(self, model: str, name: str, *, by: str, why: str) -> Mark:
+        """Take a person's word that a version is good, one that was convicted too; enough of them, and it is marked.
+
+        Raises:
+            VouchError: There is no such version, it cannot serve, it was changed, or this person has vouched already.
+            RegistryError: The registry is away, or refuses.
+        """
+        version = next((found for found in self._registry.versions(model) if found.version == name), None)
+        if version is None:
+            raise VouchError(f"{model} has no version {name}")
+        if version.revoked or not version.ready:
+            raise VouchError("it is revoked, or not ready")
+        before = vouched(version, self._marks.of(model).get(name))
+        if by in before:
+            raise VouchError(f"{by} has vouched for it already; somebody else has to")
+        return self._take(version, (*before, by), why)
+
+    def _take(self, version: ModelVersion, vouchers: tuple[str, ...], why: str) -> Mark:
+        """Remember who has vouched for a version, and mark it if they are enough."""
+        model, name, now = version.model, version.version, self._clock()
+        found = self._registry.artefact_digest(model, name)
+        if version.digest is not None and found is not None and found != version.digest:
+            raise VouchError("its artefact was changed")
+        signature, proposed = None, len(vouchers) < self._vouchers
+        if not proposed:
+            signature = None if self._sign is None else self._sign(model, name, now, version.digest)
+            self._registry.mark(model, name, known_good_at=now, signature=signature)
+        digest = found or version.digest
+        mark = Mark(model, name, now, digest, why, signature=signature, vouchers=vouchers, proposed=proposed)
         self._marks.put(mark)
-        _log.info("known_good", model=model, version=version.version, why=why)
-
-
-class TrustedRegistry:
-    """A registry whose marks count only if they are remembered, signed and unchanged as the configuration wants.
-
-    Implements `monitor.rollback.registry.ModelRegistry`.
-
-    Args:
-        inner: The registry itself.
-        marks: The marks of a model as the store remembers them.
-        is_signed: Whether a version's mark has a good signature; None if none is asked for.
-    """
-
-    def __init__(
-        self,
-        inner: ModelRegistry,
-        marks: Callable[[str], Mapping[str, Mark]],
-        is_signed: Callable[[ModelVersion], bool] | None,
-    ) -> None:
-        self._inner = inner
-        self._marks = marks
-        self._is_signed = is_signed
-        self.move = inner.move
-        self.mark = inner.mark
-        self.pin = inner.pin
-        self.artefact_digest = inner.artefact_digest
-        self.close = inner.close
-
-    def current(self, model: str) -> ModelVersion:
-        """The version that the serving alias points to."""
-        return self._judged(self._inner.current(model), self._marks(model))
-
-    def versions(self, model: str) -> tuple[ModelVersion, ...]:
-        """All versions, newest first."""
-        marks = self._marks(model)
-        return tuple(self._judged(version, marks) for version in self._inner.versions(model))
-
-    def _judged(self, version: ModelVersion, marks: Mapping[str, Mark]) -> ModelVersion:
-        """The version, with the reason why its mark does not count, if there is one."""
-        mark = marks.get(version.version)
-        why = None
-        if mark is not None and mark.withdrawn:
-            why = f"its mark was withdrawn ({mark.why})"
-        elif mark is not None and mark.digest is not None and version.digest not in {None, mark.digest}:
-            why = "its recorded digest has changed since it was marked"
-        elif self._is_signed is not None and version.known_good_at is not None and not self._is_signed(version):
-            why = "its mark has no good signature"
-        return version if why is None else replace(version, distrusted=why)
+        return mark

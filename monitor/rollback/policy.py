@@ -161,8 +161,8 @@ def unsafe(
     flaws = {
         "it is not ready": not target.ready,
         "it is revoked": target.revoked,
-        "it is not marked known-good": target.known_good_at is None,
         str(target.distrusted): target.distrusted is not None,
+        "it is not marked known-good": target.known_good_at is None,
         "it was marked after the trouble began": (target.known_good_at or 0.0) >= onset_low,
         "it was trained on data from after the trouble began": trained is not None and trained >= onset_low,
         "it is not older": target.created >= bad.created or target.version == bad.version,

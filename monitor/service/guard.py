@@ -16,18 +16,17 @@ from monitor.rollback.action import ACTED_STATES, Action
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
 from monitor.rollback.http_registry import HttpRegistry, HttpRegistryConfig
-from monitor.rollback.known_good import KnownGoodConfig, Marker, Sign, TrustedRegistry
+from monitor.rollback.known_good import KnownGoodConfig, Marker, Sign
+from monitor.rollback.mark import REGISTRY
 from monitor.rollback.mlflow_hook import AliasChange
 from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
 from monitor.rollback.registry import ModelRegistry, ModelVersion, RegistryError
+from monitor.rollback.trust import TrustedRegistry
 from monitor.service.cases import case_of
 from monitor.service.config import ANY_MODEL, AnyRegistry, Config
 from monitor.service.config_file import ConfigError, Problem
 from monitor.store.audit import Act, AuditError, read_key, read_public_key
 from monitor.store.store import Store
-
-REGISTRY = "the registry"
-"""The actor in the audit log where a registry told of something that somebody has done to it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +66,7 @@ def marker(config: Config, registry: ModelRegistry, store: Store) -> Marker:
         lambda: [action for action in store.actions.all() if action.state in ACTED_STATES],
         soak=config.known_good.soak,
         sign=signer(config.known_good),
+        vouchers=config.known_good.vouchers,
         clock=time.time,
     )
 
@@ -129,6 +129,12 @@ def _key_errors(place: str) -> Iterator[None]:
         raise ConfigError((Problem(place, str(error)),)) from None
 
 
+def trusted(config: Config, registry: ModelRegistry, store: Store) -> TrustedRegistry:
+    """The registry, of whose marks only those count that the configuration trusts. Raises ConfigError."""
+    wanted = config.known_good
+    return TrustedRegistry(registry, store.marks.of, verifier(wanted), wanted.vouchers)
+
+
 def executor(
     config: Config, registry: ModelRegistry, store: Store, on_state: Callable[[Action], None]
 ) -> RollbackExecutor:
@@ -138,7 +144,7 @@ def executor(
         ConfigError: the key that marks are verified with cannot be used.
     """
     return RollbackExecutor(
-        TrustedRegistry(registry, store.marks.of, verifier(config.known_good)),
+        trusted(config, registry, store),
         store.actions,
         lambda action: case_of(action, store, config.rollback),
         config.rollback,

@@ -13,14 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from alerting.incident import Transition
-from monitor.rollback.action import Action, ActionState
+from monitor.rollback.action import Action
 
 GENESIS = "0" * 64
 """The digest before the first entry."""
 TOCSIN = "tocsin"
 """The actor where no person was."""
-PERSON = "a person"
-"""The actor where only the detail says who it was."""
 
 
 class AuditError(Exception):
@@ -139,8 +137,8 @@ def of_action(before: Action | None, after: Action) -> list[Act]:
     if before is not None and told == (before.state, before.to_version, before.reason, before.approvals):
         return []
     actor = TOCSIN
-    if after.state is ActionState.DENIED:
-        actor = PERSON
+    if after.denied_by is not None:
+        actor = after.denied_by
     elif after.approvals and after.approvals != (before.approvals if before is not None else ()):
         actor = after.approvals[-1]
     detail = f"{after.from_version} -> {after.to_version or '?'}. {after.reason}".strip()

@@ -24,7 +24,8 @@ class MarkTable:
     def put(self, mark: Mark) -> None:
         """Remember a mark; what was known of the version is replaced."""
         row = {"model": mark.model, "version": mark.version, "document": msgspec.msgpack.encode(mark)}
-        did = "mark.withdrawn" if mark.withdrawn else "mark.given"
+        did = "withdrawn" if mark.withdrawn else "proposed" if mark.proposed else "given"
+        actor = mark.vouchers[-1] if mark.vouchers else TOCSIN
         with self._database.writing() as connection:
             self._database.put(connection, MARKS, [row])
-            append(self._database, connection, [Act(mark.at, TOCSIN, did, mark.version, mark.model, mark.why)])
+            append(self._database, connection, [Act(mark.at, actor, f"mark.{did}", mark.version, mark.model, mark.why)])

@@ -97,7 +97,7 @@ def test_two_people_approve(house: House) -> None:
 def test_a_no_is_final(house: House) -> None:
     house.put()
     assert house.tocsin("deny", incident().id, "--by", "ann")[0] == 0
-    assert house.action().state is ActionState.DENIED
+    assert (house.action().state, house.action().denied_by) == (ActionState.DENIED, "ann")
     assert house.tocsin("approve", incident().id, "--by", "bob")[0] == 2
     assert house.tocsin("execute", incident().id, "--by", "bob")[0] == 2
 
@@ -144,6 +144,25 @@ def test_plan_tells_where_it_could_go_and_what_would_be_done_and_does_nothing(ho
     assert "proposed  Proposes to roll" in house.tocsin("plan", "mail")[1]
     assert "Not without a person: ann has stopped rollbacks of mail." in house.tocsin("plan", "mail")[1]
     assert house.tocsin("plan", "nobody") == (2, f"no model nobody in {house.registry}\n")
+
+
+def test_two_people_vouch_for_a_version(house: House) -> None:
+    house.config.write_text(house.config.read_text() + "known_good: {vouchers: 2}\n")
+    versions = {"0": {"created": NOW - 9500}, **house.versions}
+    document = {"models": {"mail": {"aliases": {"champion": "2"}, "versions": versions}}}
+    house.registry.write_text(json.dumps(document))
+    words = "vouch", "mail", "0", "--why", "passed review"
+    assert house.tocsin(*words, "--by", "ann") == (
+        0,
+        "mail 0 is proposed as known-good; 1 more must vouch for it\n",
+    )
+    assert house.tocsin(*words, "--by", "ann") == (2, "ann has vouched for it already; somebody else has to\n")
+    told = house.tocsin("plan", "mail")[1]
+    assert "mail 0  1 of 2 have vouched for it (ann)" in told
+    assert "mail 1  1 of 2 have vouched for it (the registry)" in told
+    assert house.tocsin(*words, "--by", "bob") == (0, "mail 0 is known-good\n")
+    assert "mail 0  could serve" in house.tocsin("plan", "mail")[1]
+    assert house.tocsin("vouch", "mail", "9", "--why", "x", "--by", "ann") == (2, "mail has no version 9\n")
 
 
 def test_a_pin_is_taken_away_by_somebody(house: House) -> None:

@@ -260,6 +260,7 @@ def test_a_proposal_is_approved_once(fresh: Api) -> None:
 
 def test_a_denial_is_final(fresh: Api) -> None:
     assert post(fresh, "/actions/a1/deny", "approver").json()["state"] == "denied"
+    assert audited(fresh)[0] == ("approver", "rollback.denied")
     assert refusal(post(fresh, "/actions/a1/approve", "admin"))[0] == 409
 
 

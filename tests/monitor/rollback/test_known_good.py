@@ -15,9 +15,9 @@ from monitor.rollback import signing
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.artefacts import of_chunks
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
-from monitor.rollback.known_good import Golden, KnownGoodConfig, Marker, Soak, TrustedRegistry, tainted, unsoaked
-from monitor.rollback.mark import Mark
+from monitor.rollback.known_good import Golden, KnownGoodConfig, Marker, Soak, VouchError, tainted, unsoaked
 from monitor.rollback.registry import ModelVersion, Pin, RegistryError
+from monitor.rollback.trust import TrustedRegistry
 from monitor.store.store import Store
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.witnesses import serve
@@ -47,16 +47,20 @@ class House:
         entry = {"aliases": {"champion": alias}, "versions": self.versions}
         self.path.write_text(json.dumps({"models": {"net-ids": entry}}))
 
-    def run(self, *, soak: Soak | None = SOAK, sign: bool = False) -> None:
-        Marker(
+    def marker(self, *, soak: Soak | None = SOAK, sign: bool = False, vouchers: int = 1) -> Marker:
+        return Marker(
             self.registry,
             self.store.marks,
             lambda _: (self.answers, self.incidents),
             lambda: self.acted,
             soak=soak,
             sign=(lambda *told: signing.sign(KEY, *told)) if sign else None,
+            vouchers=vouchers,
             clock=lambda: self.now,
-        ).run_once(["net-ids"])
+        )
+
+    def run(self, **options: Any) -> None:
+        self.marker(**options).run_once(["net-ids"])
 
     def marked(self) -> dict[str, float]:
         found = self.registry.versions("net-ids")
@@ -66,10 +70,10 @@ class House:
         pin: dict[str, str] | None = json.loads(self.path.read_text())["models"]["net-ids"].get("pinned")
         return pin
 
-    def trusted(self, *, key: Ed25519PrivateKey | None = None) -> dict[str, str | None]:
+    def trusted(self, *, key: Ed25519PrivateKey | None = None, vouchers: int = 1) -> dict[str, str | None]:
         """Why each version's mark does not count."""
         check = None if key is None else lambda version: signing.is_signed(key.public_key(), version)
-        registry = TrustedRegistry(self.registry, self.store.marks.of, check)
+        registry = TrustedRegistry(self.registry, self.store.marks.of, check, vouchers)
         return {version.version: version.distrusted for version in registry.versions("net-ids")}
 
 
@@ -241,11 +245,76 @@ def test_a_registry_that_takes_no_pin_is_asked_again_or_left_alone(house: House,
 def test_a_mark_that_people_give_after_the_rollback_counts(house: House) -> None:
     house.acted = [action()]
     house.run()
-    house.store.marks.put(Mark("net-ids", "3", OPENED_AT + 3600.0, why="ann: it was a false alarm"))
-    house.registry.mark("net-ids", "3", known_good_at=OPENED_AT + 3600.0)
+    house.now += 3600.0
+    mark = house.marker().vouch("net-ids", "3", by="ann", why="it was a false alarm")
+    assert (mark.vouchers, mark.proposed) == (("ann",), False)
     house.run()
     assert house.trusted()["3"] is None
     assert house.marked()["3"] == OPENED_AT + 3600.0
+
+
+# Vouched for
+
+
+def test_what_has_soaked_is_only_proposed_until_a_person_vouches_for_it(house: House) -> None:
+    house.run(vouchers=2)
+    assert house.marked() == {}
+    assert house.trusted(vouchers=2)["1"] == "1 of 2 have vouched for it (tocsin)"
+    house.now += 60.0
+    house.run(vouchers=2)  # the soak has one voice, however long it lasts
+    house.marker(vouchers=2).vouch("net-ids", "1", by="ann", why="reviewed")
+    assert house.marked() == {"1": OPENED_AT + 60.0}
+    assert house.trusted(vouchers=2)["1"] is None
+    acts = [(act.actor, act.verb) for act in (entry.act for entry in house.store.audit.entries(limit=2))]
+    assert acts == [("ann", "mark.given"), ("tocsin", "mark.proposed")]
+
+
+def test_nobody_vouches_twice(house: House) -> None:
+    marker = house.marker(vouchers=3)
+    marker.vouch("net-ids", "2", by="ann", why="reviewed")
+    with pytest.raises(VouchError, match="ann has vouched for it already"):
+        marker.vouch("net-ids", "2", by="ann", why="reviewed")
+    marker.vouch("net-ids", "2", by="bob", why="reviewed")
+    assert house.trusted(vouchers=3)["2"] == "2 of 3 have vouched for it (ann, bob)"
+    assert house.marked() == {}
+
+
+def test_whoever_writes_to_the_registry_is_one_voice(house: House) -> None:
+    house.registry.mark("net-ids", "2", known_good_at=OPENED_AT)
+    assert house.trusted()["2"] is None
+    assert house.trusted(vouchers=2)["2"] == "1 of 2 have vouched for it (the registry)"
+    house.marker(vouchers=2).vouch("net-ids", "2", by="ann", why="reviewed")
+    assert house.trusted(vouchers=2)["2"] is None
+    house.registry.mark("net-ids", "1", known_good_at=OPENED_AT)  # with more to be asked for since it was given
+    assert house.trusted(vouchers=3)["2"] == "2 of 3 have vouched for it (the registry, ann)"
+
+
+def test_after_a_conviction_it_takes_as_many_again(house: House) -> None:
+    house.marker(vouchers=2).vouch("net-ids", "3", by="ann", why="reviewed")
+    house.acted = [action(updated_at=OPENED_AT + 1.0, moved_at=OPENED_AT + 1.0)]
+    house.now += 60.0
+    house.run(vouchers=2)
+    mark = house.marker(vouchers=2).vouch("net-ids", "3", by="ann", why="it was a false alarm")
+    assert (mark.vouchers, mark.proposed) == (("ann",), True)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "why"),
+    [
+        ({"revoked": True}, "it is revoked, or not ready"),
+        ({"ready": False}, "it is revoked, or not ready"),
+        ({"uri": "model.bin", "digest": of_chunks([b"weights"])}, "its artefact was changed"),
+    ],
+)
+def test_what_cannot_serve_is_not_vouched_for(house: House, flaw: dict[str, Any], why: str) -> None:
+    (house.path.parent / "model.bin").write_bytes(b"changed")
+    house.versions["2"] |= flaw
+    house.write("1")
+    with pytest.raises(VouchError, match=why):
+        house.marker().vouch("net-ids", "2", by="ann", why="reviewed")
+    with pytest.raises(VouchError, match="net-ids has no version 9"):
+        house.marker().vouch("net-ids", "9", by="ann", why="reviewed")
+    assert (house.marked(), house.store.marks.of("net-ids")) == ({}, {})
 
 
 # Trusted
