@@ -98,6 +98,12 @@ def _reading() -> Row:
                 unit="rps",
             ),
             lines(
+                "Events over HTTP",
+                "Events a second that were appended, or that Kafka did not take; and batches that were refused.",
+                _rate("tocsin_http_events_total", "outcome"),
+                unit="rps",
+            ),
+            lines(
                 "Assignments, restarts and held partitions",
                 "How often partitions were assigned, which every rebalance does; how often reading began anew.",
                 Query(

@@ -9,13 +9,11 @@ from operator import attrgetter
 from alerting.incident import Problem, Transition
 from alerting.incidents import Incidents
 from monitor.detection.watch import Watch
-from monitor.intake.decode import DecodeError, Decoder, DecodeReason
+from monitor.intake.decode import MAX_SKEW, DecodeError, Decoder, too_far_ahead
 from monitor.intake.events import Features, Label, Prediction
 from monitor.intake.join import Join, Joined
 from monitor.intake.source import Partition, Record
 
-MAX_SKEW = 3600.0
-"""Seconds an event may be ahead of its record's own timestamp; further ahead it would end every wait for labels."""
 WORTH = 50
 """Events of a model, on average, from which on working through them costs little more than the events themselves."""
 
@@ -85,7 +83,7 @@ class Pipeline:
                 event = decode(record)
                 ts = event.ts if type(event.ts) is float else event.epoch
                 if ts > record.timestamp + MAX_SKEW and record.timestamp:
-                    raise _too_far_ahead()
+                    raise too_far_ahead()
             except DecodeError as error:
                 self._reject(record, error)
                 continue
@@ -173,7 +171,3 @@ class Pipeline:
             version = watch.version_at(moment.index)
             yield board.report(model, version, Problem.DETECTION, judgement, index=moment.index, ts=moment.ts, now=now)
         yield board.elapse(model, Problem.DETECTION, watch.newest)
-
-
-def _too_far_ahead() -> DecodeError:
-    return DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")

@@ -28,8 +28,10 @@ _BEARER = re.compile(rf"bearer +([A-Za-z0-9._~+/-]{{1,{MAX_TOKEN}}}=*)", re.IGNO
 
 
 class Role(StrEnum):
-    """What somebody may do; each role may do what those before it may."""
+    """What somebody may do; each may do what those before it may, but for the first, which is for programs."""
 
+    PRODUCER = "producer"
+    """Send events, and nothing else; nobody else may but admins."""
     VIEWER = "viewer"
     """Look."""
     OPERATOR = "operator"
@@ -41,6 +43,8 @@ class Role(StrEnum):
 
     def may(self, wanted: "Role") -> bool:
         """Whether this role includes the other one."""
+        if Role.PRODUCER in (self, wanted):
+            return self is wanted or self is Role.ADMIN
         ladder = list(Role)
         return ladder.index(self) >= ladder.index(wanted)
 
@@ -204,6 +208,7 @@ class Access:
         role: Role = Role.VIEWER,
         *,
         changes: bool = False,
+        limit: Throttle | None = None,
         certificate: Sequence[str] = (),
         elsewhere: bool = False,
     ) -> Principal:
@@ -217,6 +222,7 @@ class Access:
             address: where the request comes from.
             role: the one that is needed.
             changes: whether it is to change something.
+            limit: what counts it, if it is not to count as one of the changes that they may make.
             certificate: the names in the certificate that was shown, and verified when the connection was made.
             elsewhere: whether a page of another site made the browser ask. Browsers show certificates by themselves.
 
@@ -228,23 +234,31 @@ class Access:
         except RefusedError as error:
             self._refused(error.status)
             raise
-        self.permit(who, role, changes=changes, elsewhere=elsewhere)
+        self.permit(who, role, changes=changes, limit=limit, elsewhere=elsewhere)
         return who
 
-    def permit(self, who: Principal, role: Role, *, changes: bool = False, elsewhere: bool = False) -> None:
+    def permit(
+        self,
+        who: Principal,
+        role: Role,
+        *,
+        changes: bool = False,
+        limit: Throttle | None = None,
+        elsewhere: bool = False,
+    ) -> None:
         """Raise RefusedError unless somebody who is known may do this; the arguments are as in `enter`."""
         try:
-            self._check(who, role, changes=changes, elsewhere=elsewhere)
+            self._check(who, role, changes=changes, limit=limit or self._changes, elsewhere=elsewhere)
         except RefusedError as error:
             self._refused(error.status)
             raise
 
-    def _check(self, who: Principal, role: Role, *, changes: bool, elsewhere: bool) -> None:
+    def _check(self, who: Principal, role: Role, *, changes: bool, limit: Throttle, elsewhere: bool) -> None:
         if changes and elsewhere:
             raise RefusedError(HTTPStatus.FORBIDDEN, "changes are not taken from pages of other sites")
         if not who.role.may(role) or (changes and self.is_open):
             raise RefusedError(HTTPStatus.FORBIDDEN, f"this needs a token with the role {role} or above")
-        if changes and (wait := self._changes.count(who.name)) is not None:
+        if changes and (wait := limit.count(who.name)) is not None:
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "too many changes in a minute", wait)
 
     def _who(self, authorization: Sequence[str], address: str, certificate: Sequence[str]) -> Principal:

@@ -83,12 +83,13 @@ class Sources(msgspec.Struct, frozen=True):
     """None where no registry is configured."""
 
 
-def table(sources: Sources, changes: Changes, *, is_open: bool) -> list[Endpoint]:
+def table(sources: Sources, changes: Changes, *further: Endpoint, is_open: bool) -> list[Endpoint]:
     """Every call that there is. The order counts: of two that fit, the first is taken.
 
     Args:
         sources: where answers come from.
         changes: what can be changed.
+        further: calls that only some configurations have.
         is_open: whether everybody may look, for the document.
     """
     ask = _Answers(sources)
@@ -106,7 +107,7 @@ def table(sources: Sources, changes: Changes, *, is_open: bool) -> list[Endpoint
         Endpoint("GET", "/actions/{incident}", see, "The rollback that one incident asked for.", Action, ask.action),
     ]
     endpoints.append(Endpoint("GET", "/audit", Role.ADMIN, "What was done, and by whom.", Audit, ask.audit, AuditQuery))
-    endpoints += changing(changes)
+    endpoints += [*changing(changes), *further]
     made = document(endpoints, is_open=is_open)
     about = Endpoint("GET", "/openapi.json", see, "This document.", dict[str, Any], lambda _call: made)
     return [*endpoints, about]

@@ -98,7 +98,7 @@ class _Doors:
         async def handle(request: Request) -> Response:
             try:
                 _check_origin(request)
-                given = _fields(await body_of(request, FORM))
+                given = _fields((await body_of(request, (FORM,))).raw)
             except ProblemError as error:
                 return self._problem(None, error.status, str(error))
             return await run_in_threadpool(take, request, given)

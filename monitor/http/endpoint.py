@@ -5,8 +5,9 @@ asks is known first, then their role is checked, then the parameters; only then 
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.http.access import Access, Principal, RefusedError, Role
+from monitor.http.throttle import Throttle
 from monitor.http.tls import certificate
 from monitor.rollback.registry import RegistryError
 from monitor.store.store import StoreError
@@ -50,6 +52,14 @@ class ProblemError(Exception):
         self.status = status
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """A body as it came."""
+
+    kind: str
+    """Its media type."""
+    raw: bytes
+
+
 class Call(msgspec.Struct, frozen=True):
     """A call that is allowed, and whose parameters are what they should be."""
 
@@ -59,7 +69,7 @@ class Call(msgspec.Struct, frozen=True):
     query: Any
     """An instance of the endpoint's `query`."""
     body: Any = None
-    """An instance of the endpoint's `body`; None where it has none."""
+    """An instance of the endpoint's `body`, or a `Sent`; None where it has none."""
     key: str | None = None
     """What whoever asks calls this call, so that they can safely repeat it; see `monitor/http/once.py`."""
 
@@ -77,6 +87,18 @@ class Endpoint(msgspec.Struct, frozen=True):
     handle: Callable[[Call], object]
     query: type[msgspec.Struct] = NoParameters
     body: type[msgspec.Struct] | None = None
+    bodies: Mapping[str, Any] = MappingProxyType({})
+    """Instead of it: types by media type, where the body is taken as it came."""
+    status: HTTPStatus = HTTPStatus.OK
+    """Of the answer."""
+    max_body: int = MAX_BODY
+    limit: Throttle | None = None
+    """What counts its calls, if they are not to count as changes."""
+
+    @property
+    def kinds(self) -> Mapping[str, Any]:
+        """Types of the body by media type; none where it has no body."""
+        return self.bodies or ({} if self.body is None else {JSON: self.body})
 
     @property
     def changes(self) -> bool:
@@ -136,25 +158,26 @@ def _page(by_method: Mapping[str, Endpoint], access: Access) -> Callable[[Reques
                 address(request),
                 endpoint.role,
                 changes=endpoint.changes,
+                limit=endpoint.limit,
                 certificate=certificate(request),
                 elsewhere=elsewhere(request),
             )
-            raw = await body_of(request, None if endpoint.body is None else JSON) if endpoint.changes else b""
+            sent = await body_of(request, endpoint.kinds, endpoint.max_body) if endpoint.changes else None
         except RefusedError as error:
             return problem(error.status, str(error), error.headers)
         except ProblemError as error:
             return problem(error.status, str(error))
         # In a thread, so that a slow disk does not hold up the probes.
-        return await run_in_threadpool(_respond, endpoint, who, request, raw)
+        return await run_in_threadpool(_respond, endpoint, who, request, sent)
 
     return page
 
 
-def _respond(endpoint: Endpoint, who: Principal, request: Request, raw: bytes) -> Response:
+def _respond(endpoint: Endpoint, who: Principal, request: Request, sent: Sent | None) -> Response:
     try:
         key = _key(request) if endpoint.changes else None
-        call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, raw), key)
-        return answer(endpoint.handle(call))
+        call = Call(who, dict(request.path_params), _query(endpoint, request), _body(endpoint, sent), key)
+        return answer(endpoint.handle(call), endpoint.status)
     except (ProblemError, StoreError, RegistryError) as error:
         told = in_words(error)
         return problem(told.status, str(told))
@@ -172,26 +195,26 @@ def in_words(error: ProblemError | StoreError | RegistryError) -> ProblemError:
     return ProblemError(HTTPStatus.NOT_FOUND, "the model registry knows no such thing, or refuses to say")
 
 
-async def body_of(request: Request, kind: str | None, most: int = MAX_BODY) -> bytes:
+async def body_of(request: Request, kinds: Collection[str] = (), most: int = MAX_BODY) -> Sent:
     """The body of a request.
 
     Args:
         request: whose body it is.
-        kind: the media type that it has to have; None for any.
+        kinds: the media types that it may have; any, if there are none.
         most: bytes.
 
     Raises:
         ProblemError: it has another type, or is too long.
     """
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind is not None and given != kind:
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body has to be {kind}")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kinds and kind not in kinds:
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body has to be {' or '.join(kinds)}")
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > most:
             raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {most} bytes")
-    return bytes(raw)
+    return Sent(kind, bytes(raw))
 
 
 def _query(endpoint: Endpoint, request: Request) -> msgspec.Struct:
@@ -211,10 +234,10 @@ def _key(request: Request) -> str | None:
     return given[0] if given else None
 
 
-def _body(endpoint: Endpoint, raw: bytes) -> msgspec.Struct | None:
-    if endpoint.body is None:
-        return None
+def _body(endpoint: Endpoint, sent: Sent | None) -> msgspec.Struct | None:
+    if endpoint.bodies or endpoint.body is None or sent is None:
+        return sent if endpoint.bodies else None
     try:
-        return msgspec.json.decode(raw, type=endpoint.body)
+        return msgspec.json.decode(sent.raw, type=endpoint.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"body: {error}") from error

@@ -57,10 +57,10 @@ def hooks(
 
     async def mlflow(request: Request) -> Response:
         try:
-            raw = await body_of(request, None)
+            sent = await body_of(request)
         except ProblemError as error:
             return problem(error.status, str(error))
-        return await run_in_threadpool(take, request, raw)
+        return await run_in_threadpool(take, request, sent.raw)
 
     return [Route("/hooks/mlflow", mlflow, methods=["POST"])]
 

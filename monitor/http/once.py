@@ -47,6 +47,9 @@ def once(
         try:
             made = handle(call)
         except ProblemError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                replies.end(who, call.key, None)  # it was not for the call itself, which may be made again
+                raise
             replies.end(who, call.key, Reply(request, error.status, str(error).encode()))
             raise
         except StoreError:

@@ -34,15 +34,14 @@ _PLACE = re.compile(r"\{(\w+)(?::path)?\}")
 
 def document(endpoints: Sequence[Endpoint], *, is_open: bool) -> Json:
     """The document, OpenAPI 3.1; `is_open` where everybody may look without a token."""
-    types = [endpoint.answer for endpoint in endpoints]
-    types += [endpoint.body for endpoint in endpoints if endpoint.body is not None]
     queries = {endpoint.query for endpoint in endpoints}
-    schemas, named = msgspec.json.schema_components(
-        [Problem, *types, *queries], ref_template="#/components/schemas/{name}"
+    told = [Problem, *(endpoint.answer for endpoint in endpoints), *queries]
+    asked = [body for endpoint in endpoints for body in endpoint.kinds.values()]
+    (answers, named), (bodies, wanted) = (
+        msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}") for types in (told, asked)
     )
-    asked = {endpoint.body.__name__ for endpoint in endpoints if endpoint.body is not None}
-    components = {name: schema if name in asked else _infinite(schema) for name, schema in named.items()}
-    refs = dict(zip([id(kind) for kind in (Problem, *types, *queries)], map(_infinite, schemas), strict=True))
+    refs = dict(zip(map(id, [*told, *asked]), [*map(_infinite, answers), *bodies], strict=True))
+    components = {name: _infinite(schema) for name, schema in named.items()} | wanted
     paths: dict[str, Json] = {}
     for endpoint in endpoints:
         path = PREFIX + _PLACE.sub(r"{\1}", endpoint.path)
@@ -71,21 +70,24 @@ def _operation(endpoint: Endpoint, refs: dict[int, Json], components: Json) -> J
     found: Json = {
         "summary": endpoint.summary,
         "operationId": "_".join([endpoint.method.lower(), *words]),
-        "description": f"Needs the role {endpoint.role} or above.",
+        "description": f"Needs the role {endpoint.role}, or one that may do the same.",
         "parameters": [
             *_in_path(endpoint),
             *_in_query(components[endpoint.query.__name__]),
             *([_KEY] if endpoint.changes else ()),
         ],
         "responses": {
-            "200": {"description": "Done.", "content": {"application/json": {"schema": refs[id(endpoint.answer)]}}},
+            str(endpoint.status.value): {
+                "description": "Done.",
+                "content": {"application/json": {"schema": refs[id(endpoint.answer)]}},
+            },
         },
     }
     for status in sorted({*_COMMON, *(_OF_CHANGES if endpoint.changes else ())}):
         content = {"application/problem+json": {"schema": refs[id(Problem)]}}
         found["responses"][str(status.value)] = {"description": status.phrase, "content": content}
-    if endpoint.body is not None:
-        content = {"application/json": {"schema": refs[id(endpoint.body)]}}
+    if endpoint.kinds:
+        content = {kind: {"schema": refs[id(body)]} for kind, body in endpoint.kinds.items()}
         found["requestBody"] = {"content": content, "required": True}
     return found
 

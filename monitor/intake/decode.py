@@ -22,6 +22,8 @@ Headers = tuple[tuple[str, bytes], ...]
 Parse = Callable[[bytes, Headers], Event]
 """A wire format: one function that returns the event or raises DecodeError. `Decoder` enforces the limits after it."""
 
+MAX_SKEW = 3600.0
+"""Seconds an event may be ahead of its record's own timestamp; further ahead it would end every wait for labels."""
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
@@ -149,6 +151,11 @@ class Decoder:
             texts = (*value, *value.values()) if isinstance(value, dict) else (value,)
             if any(isinstance(text, str) and len(text) > self._max_text for text in texts):
                 raise DecodeError(DecodeReason.BAD_NAME, f"$.{field}: a text of more than {self._max_text} characters")
+
+
+def too_far_ahead() -> DecodeError:
+    """What is wrong with an event that is more than MAX_SKEW ahead of its record."""
+    return DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")
 
 
 def _explain(value: bytes) -> DecodeError:

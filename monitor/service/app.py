@@ -182,7 +182,8 @@ def serve(
                 )
             )
         looked_at = Looked(store, models, supervisor.watches, registry, health, {"reading": supervisor.unready})
-        server = front(config, looked_at, partial(_count_refused, metrics), issuers)
+        posted = partial(_count_posted, metrics)
+        server = stack.enter_context(front(config, looked_at, partial(_count_refused, metrics), posted, issuers))
         delivery.start()
         stack.callback(delivery.stop, DRAIN)
         server.start()
@@ -250,6 +251,10 @@ def _count_reactions(store: Store, metrics: Metrics) -> None:
         if action.moved_at is not None:
             last[action.model,] = max(action.moved_at, last.get((action.model,), 0.0))
     reacting.last_rollback.set_all(last)
+
+
+def _count_posted(metrics: Metrics, outcome: str, count: int) -> None:
+    metrics.reading.posted.at(outcome).inc(count)
 
 
 def _count_refused(metrics: Metrics, status: HTTPStatus) -> None:

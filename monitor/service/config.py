@@ -15,6 +15,7 @@ from alerting.config import AlertingConfig
 from alerting.section import Secret, Section
 from monitor.detection.companions import CompanionConfig
 from monitor.http.access import AccessConfig
+from monitor.http.intake import IntakeConfig
 from monitor.http.tls import TlsConfig
 from monitor.intake.kafka_config import KafkaConfig
 from monitor.intake.quarantine import QuarantineConfig
@@ -124,6 +125,8 @@ class ServerConfig(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """0 takes any free one."""
     tls: TlsConfig | None = None
+    intake: IntakeConfig | None = None
+    """Events over HTTP, for those who cannot reach Kafka; none are taken without this."""
     access: AccessConfig = AccessConfig()
     """Who may use the API."""
 
@@ -243,6 +246,10 @@ def _contradictions(config: Config) -> Iterator[tuple[Keys, str]]:
             ("server", "access", "certificates"),
             "nobody is asked for a certificate without `server.tls.client_ca_file`",
         )
+    if (intake := config.server.intake) is not None and intake.topic not in config.kafka.topics:
+        yield ("server", "intake", "topic"), "is none of `kafka.topics`: what is put there would never be read"
+    if intake is not None and config.signatures.producers and config.signatures.required:
+        yield ("server", "intake"), "what comes over HTTP has no signature, and `signatures.required` refuses it"
     for section, topic in (("quarantine", config.quarantine.topic), ("suspects", config.suspects.topic)):
         if topic in config.kafka.topics:
             yield (section, "topic"), "is one of `kafka.topics`: what is put there would be read again"

@@ -1,7 +1,8 @@
 """What the daemon shows and takes over HTTP, composed: the API, the console, pages, probes, hooks."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -13,11 +14,14 @@ from monitor.http.access import Access
 from monitor.http.api import Sources, table
 from monitor.http.api_changes import Changes
 from monitor.http.console import console
+from monitor.http.endpoint import Endpoint
+from monitor.http.intake import Intake, taking
 from monitor.http.issuer import Issuer
 from monitor.http.pages import pages
 from monitor.http.rooms import Rooms
 from monitor.http.server import Probe, Server
 from monitor.http.sessions import Sessions
+from monitor.intake.kafka_appender import KafkaAppender
 from monitor.rollback.registry import ModelRegistry
 from monitor.service.config import Config
 from monitor.service.guard import listening
@@ -36,15 +40,53 @@ class Looked(msgspec.Struct, frozen=True):
     readiness: Mapping[str, Probe]
 
 
-def front(config: Config, at: Looked, refused: Callable[[HTTPStatus], None], issuers: Sequence[Issuer] = ()) -> Server:
-    """The server, not started; `refused` is called for everybody who is refused, `issuers` are those of the access."""
+@contextmanager
+def front(
+    config: Config,
+    at: Looked,
+    refused: Callable[[HTTPStatus], None],
+    posted: Callable[[str, int], None],
+    issuers: Sequence[Issuer] = (),
+) -> Iterator[Server]:
+    """The server, not started; what it holds open beside that is closed at the end of the block.
+
+    Args:
+        config: the whole of it.
+        at: what can be seen.
+        refused: called for everybody who is refused.
+        posted: called with what became of how many events that came over HTTP.
+        issuers: those of the access.
+    """
     store, settings = at.store, config.server
     access = Access(settings.access, clock=time.monotonic, refused=refused, issuers=issuers)
     changes = Changes(
         store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time
     )
     asked = Sources(store, store.actions, store.audit, at.watches, at.models)
-    endpoints = table(asked, changes, is_open=access.is_open)
+    with _intake(config, store, posted) as intake:
+        endpoints = table(asked, changes, *intake, is_open=access.is_open)
+        yield _server(config, at, access, endpoints, refused)
+
+
+@contextmanager
+def _intake(config: Config, store: Store, posted: Callable[[str, int], None]) -> Iterator[list[Endpoint]]:
+    """The call that takes events, where it is configured."""
+    settings, keyed = config.server.intake, config.kafka.replicas == "several"
+    if settings is None:
+        yield []
+        return
+    with closing(KafkaAppender(config.kafka, settings.topic, settings.timeout)) as appender:
+        yield [taking(Intake(settings, appender, keyed, posted, time.time, time.monotonic, store.replies))]
+
+
+def _server(
+    config: Config,
+    at: Looked,
+    access: Access,
+    endpoints: Sequence[Endpoint],
+    refused: Callable[[HTTPStatus], None],
+) -> Server:
+    store, settings = at.store, config.server
     sessions = Sessions(time.monotonic, secure=settings.tls is not None)
     return Server(
         settings.host,

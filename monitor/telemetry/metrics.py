@@ -36,6 +36,13 @@ class Reading:
         self.suspects = make.counter(
             "suspects_total", "Events written down for whoever retrains to leave them out, by model.", "model"
         )
+        self.posted = make.counter(
+            "http_events_total",
+            "Events posted over HTTP: appended to the topic, or failed where Kafka did not take them; batches refused.",
+            "outcome",
+        )
+        for outcome in ("appended", "failed", "refused"):
+            self.posted.at(outcome)  # from 0 on, so that the first one is an increase
         self.lag = make.gauge(
             "consumer_lag_records", "Records not read yet, of each partition assigned here.", "topic", "partition"
         )

@@ -15,6 +15,8 @@ from monitor.detection.baseline import BaselineError
 from monitor.detection.baseline import load as load_baseline
 from monitor.intake.decode import EARLIEST, LATEST, DecodeError, Decoder
 from monitor.intake.events import Label
+from monitor.intake.posted import CLOUD_EVENT, CLOUD_EVENTS, JSON, MAX_EVENTS, PostedError
+from monitor.intake.posted import posted as read_posted
 from monitor.intake.source import Partition, Record
 from monitor.rollback.mlflow_hook import HookError
 from monitor.rollback.mlflow_hook import read as read_webhook
@@ -65,6 +67,21 @@ def baseline(raw: bytes) -> None:
         load_baseline(_written(raw))
 
 
+def posted(raw: bytes) -> None:
+    """A body that was posted over HTTP, as each of the three media types."""
+    for kind in (JSON, CLOUD_EVENT, CLOUD_EVENTS):
+        records, refusal = [], ""
+        try:
+            records = read_posted(kind, raw, "events", 1.77e9)
+        except PostedError as error:
+            refusal = str(error)
+        assert 0 < len(records) <= MAX_EVENTS or refusal
+        assert len(refusal) <= MAX_DETAIL
+        assert refusal.isprintable()
+        for each in records:
+            assert _DECODER.decode(Record(_HERE, 0, each.value, 0.0)) == each.event
+
+
 def webhook(raw: bytes) -> None:
     """The body of a message of the registry."""
     with suppress(HookError):
@@ -75,6 +92,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "record": record,
     "config": config,
     "baseline": baseline,
+    "posted": posted,
     "webhook": webhook,
 }
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ from monitor.http.api import Sources, table
 from monitor.http.api_changes import Changes
 from monitor.http.console import console
 from monitor.http.endpoint import Endpoint
+from monitor.http.intake import Intake, IntakeConfig, taking
 from monitor.http.issuer import Issuer
 from monitor.http.rooms import Rooms
 from monitor.http.server import Server
 from monitor.http.sessions import Sessions
+from monitor.intake.kafka_appender import AppendError
+from monitor.intake.posted import Posted
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
@@ -41,6 +44,8 @@ PEOPLE: Mapping[str, tuple[Role, tuple[str, ...] | None]] = {
     "admin": (Role.ADMIN, None),
     "mail-viewer": (Role.VIEWER, ("mail",)),
     "mail-admin": (Role.ADMIN, ("mail",)),
+    "producer": (Role.PRODUCER, None),
+    "mail-producer": (Role.PRODUCER, ("mail",)),
 }
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Clients of plain HTTP need none, and making the default one takes a while."""
@@ -71,13 +76,20 @@ REGISTRY = {
 
 
 class Api:
-    """The running API; `endpoints` is its table, and `refused` counts refusals by status."""
+    """The running API; `endpoints` is its table, `refused` counts refusals by status, `posted` events by outcome."""
 
     def __init__(
-        self, url: str, endpoints: list[Endpoint], store: Store, registry_file: Path, refused: Counter[int]
+        self,
+        url: str,
+        endpoints: list[Endpoint],
+        store: Store,
+        registry_file: Path,
+        refused: Counter[int],
+        topic: "Topic",
+        posted: Counter[str],
     ) -> None:
         self.url, self.endpoints, self.store, self.registry_file = url, endpoints, store, registry_file
-        self.refused = refused
+        self.refused, self.topic, self.posted = refused, topic, posted
 
     def as_(self, who: str | None) -> httpx.Client:
         """A client with somebody's token; without one for None."""
@@ -85,9 +97,26 @@ class Api:
         return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, verify=NO_TLS)
 
 
+class Topic:
+    """Where posted events go, in memory; with `away` set, it takes none."""
+
+    def __init__(self) -> None:
+        self.records: list[Posted] = []
+        self.away = False
+
+    def append(self, records: Sequence[Posted]) -> None:
+        if self.away:
+            raise AppendError("Kafka does not take events now (NoBrokersAvailable)")
+        self.records += records
+
+
 @contextmanager
-def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[Api]:
-    """Serve it on a free port; `limits` are those of the section `access`, and without them there are none."""
+def served_api(folder: Path, *, tokens: bool = True, keyed: bool = False, **limits: int) -> Iterator[Api]:
+    """Serve it on a free port; `limits` are those of access and intake, and without them there are none.
+
+    `keyed` is for events: whether each has to name its model.
+    """
+    batches = limits.pop("max_batches", 10**9)
     limits = {"max_unknown": 10**9, "max_changes": 10**9} | limits
     pipeline = watching()
     (folder / "registry.json").write_text(json.dumps(REGISTRY))
@@ -107,14 +136,18 @@ def served_api(folder: Path, *, tokens: bool = True, **limits: int) -> Iterator[
             lambda: f"d{next(numbers)}",
             lambda: NOW,
         )
-        endpoints = table(sources, changes, is_open=access.is_open)
+        topic, count = Topic(), partial(_add, posted := Counter[str]())
+        settings = IntakeConfig(topic="tocsin.events", max_batches=batches)
+        intake = taking(Intake(settings, topic, keyed, count, time.time, time.monotonic, store.replies))
+        endpoints = table(sources, changes, intake, is_open=access.is_open)
         parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
         sessions = Sessions(time.monotonic, secure=False)
         parts["pages"] = console(endpoints, access, sessions, Rooms(store, lambda: NOW))
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
         server.start()
         try:
-            yield Api(f"http://127.0.0.1:{server.port}", endpoints, store, folder / "registry.json", refused)
+            url = f"http://127.0.0.1:{server.port}"
+            yield Api(url, endpoints, store, folder / "registry.json", refused, topic, posted)
         finally:
             server.stop()
 
@@ -127,6 +160,10 @@ def known(config: AccessConfig, refused: Counter[int] | None = None, issuers: Se
         counted[status.value] += 1
 
     return Access(config, clock=time.monotonic, refused=count, issuers=issuers)
+
+
+def _add(counts: Counter[str], outcome: str, count: int) -> None:
+    counts[outcome] += count
 
 
 @cache

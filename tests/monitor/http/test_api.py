@@ -320,12 +320,13 @@ def test_every_call_is_open_to_whom_it_should_be(changed: Api, who: str | None) 
             assert (each.path, status) == (each.path, 403)
 
 
-def test_roles_are_a_ladder() -> None:
+def test_roles_are_a_ladder_beside_which_producers_stand() -> None:
     assert [[role.may(wanted) for wanted in Role] for role in Role] == [
-        [True, False, False, False],
-        [True, True, False, False],
-        [True, True, True, False],
-        [True, True, True, True],
+        [True, False, False, False, False],
+        [False, True, False, False, False],
+        [False, True, True, False, False],
+        [False, True, True, True, False],
+        [True, True, True, True, True],
     ]
 
 

@@ -111,7 +111,7 @@ alertin: {}
         ("13: alerting.receivers[2]", "needs a key 'kind'"),
         ("14: alerting.receivers[3].sekret", "unknown key; did you mean `secret`?"),
         ("15: registry.url", "must be an http:// or https:// address"),
-        ("16: server", "should be a section with keys: host, port, tls, access"),
+        ("16: server", "should be a section with keys: host, port, tls, intake, access"),
         ("18: store.path", "the environment variable STATE_DIR is not set, and there is no ${STATE_DIR:-default}"),
         ("20: log.level", "should be 'debug', 'info', 'warning' or 'error'"),
         ("21: log", "given before, in line 19"),
@@ -277,6 +277,7 @@ rollback:
   mode: propose
   models: {netids: auto}
 quarantine: {topic: events}
+server: {intake: {topic: elsewhere}}
 """
     )
     assert refused(text) == [
@@ -285,6 +286,7 @@ quarantine: {topic: events}
         ("9: rollback.models.netids", "`auto` moves an alias, and there is no `registry`"),
         ("9: rollback.models.netids", "there is no such model in `models`; did you mean `net-ids`?"),
         ("10: quarantine.topic", "is one of `kafka.topics`: what is put there would be read again"),
+        ("11: server.intake.topic", "is none of `kafka.topics`: what is put there would never be read"),
     ]
 
 

@@ -21,6 +21,7 @@ SPECIFIED = {
     "consumer_lag_records": ["topic", "partition"],
     "events_invalid_total": ["reason"],
     "events_total": ["model", "kind"],
+    "http_events_total": ["outcome"],
     "delivery_seconds": ["receiver"],
     "drill_events": ["model"],
     "evidence": ["model", "kind", "name"],
