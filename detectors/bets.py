@@ -7,7 +7,8 @@ is therefore divided by an upper confidence bound of its own mean: the bound, no
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -100,8 +101,6 @@ def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats
 
     Zero unless the groups differ more than chance would, at the level CHANCE of the homogeneity statistic.
     """
-    from scipy.special import gammaincinv  # noqa: PLC0415 - only while learning; scipy.stats takes a second
-
     counts = np.asarray([group for group in groups.values() if sum(group) >= MIN_GROUP], dtype=np.float64)
     if len(counts) < 2:
         return np.zeros(table.shape[1])
@@ -112,7 +111,15 @@ def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats
     freedom = len(counts) - 1
     statistic = (sizes * (means - centre) ** 2 / variance).sum(axis=0)
     excess = np.maximum(statistic / freedom - 1.0, 0.0) * variance / sizes.mean()
-    return np.asarray(np.where(statistic > 2.0 * gammaincinv(freedom / 2.0, 1.0 - CHANCE), np.sqrt(excess), 0.0))
+    return np.asarray(np.where(statistic > _chance(freedom), np.sqrt(excess), 0.0))
+
+
+@lru_cache
+def _chance(freedom: int) -> float:
+    """What a chi-squared variable exceeds with probability CHANCE."""
+    from scipy.special import gammaincinv  # noqa: PLC0415 - only while learning; scipy.stats takes a second
+
+    return float(2.0 * gammaincinv(freedom / 2.0, 1.0 - CHANCE))
 
 
 def dispersion(scores: Floats) -> float:
@@ -164,6 +171,7 @@ def excuses(table: Floats, groups: Mapping[str, Sequence[int]]) -> dict[str, Flo
     return found
 
 
+@lru_cache(maxsize=65_536)  # the same few counts come again and again, within a model and over a fleet
 def rise_bound(count: float, total: float, step: float, caution: Caution) -> float:
     """What the share of codes seen `count` times in `total` events is held to be at most, by a bet that it rises.
 
@@ -191,6 +199,13 @@ def rise_bound(count: float, total: float, step: float, caution: Caution) -> flo
         average = -(count + 0.5) / exposure * math.log1p(-exposure / total)
         bound = min(longest, average + caution.tolerance / 2)
     return bound
+
+
+def _mask(codes: Iterable[int], size: int) -> npt.NDArray[np.bool_]:
+    """Which of `size` codes are among `codes`."""
+    mask = np.zeros(size, dtype=np.bool_)
+    mask[list(codes)] = True
+    return mask
 
 
 def rise(count: float, total: float, step: float, hit: npt.NDArray[np.bool_], caution: Caution) -> Floats:
@@ -251,7 +266,7 @@ def _category_bets(counts: Floats, caution: Caution) -> Floats:
     columns = []
     for bet in range(BODY_BETS):
         categories, size = category_hits(regular, bet)
-        hit = np.isin(np.arange(counts.size), categories)
+        hit = _mask(categories, counts.size)
         columns.append(rise(counts[hit].sum(), counts.sum(), CATEGORY_RISES[size], hit, caution))
     return np.stack(columns, axis=1)
 
@@ -310,7 +325,7 @@ def outcome_bets(reference: Reference, expected: int, caution: Caution, churn: C
     parts = []
     for chosen, share in ((sets[:-1], churn.one), (sets[-1:], churn.any)):
         lenient = msgspec.structs.replace(caution, tolerance=caution.tolerance + 2 * share)
-        hits = [np.isin(np.arange(counts.size), outcomes) for outcomes in chosen]
+        hits = [_mask(outcomes, counts.size) for outcomes in chosen]
         columns = [rise(counts[hit].sum(), float(counts.sum()), step, hit, lenient) for hit in hits for step in RISES]
         if columns:
             parts.append(make_safe(np.stack(columns, axis=1), reference, lenient))

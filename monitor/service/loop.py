@@ -167,6 +167,8 @@ class Loop:
         commits = [self._with_reactions(found, now) for found in taken]
         if commits:
             self._store.commit(*commits)
+        if any(commit.messages for commit in commits):
+            self._reactions.wake()
         transitions = [step for found in taken for step in found.steps]
         for transition in transitions:
             incident = transition.incident
@@ -178,8 +180,6 @@ class Loop:
         self._observer.told(transitions, pipelines)
         self._observer.committed(changed, pipelines, self._source, time.perf_counter() - began)
         self._rest_until = time.monotonic() + self.rest(time.perf_counter() - written)
-        if any(commit.messages for commit in commits):
-            self._reactions.wake()
 
     def _name_suspects(self) -> None:
         """Write down the events that open incidents are about, before the store forgets that they were doubted."""

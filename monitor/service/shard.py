@@ -32,11 +32,9 @@ ShardOf = Callable[[Partition], str]
 
 BUSY = 100
 """Records of one poll from which on there are probably more at once."""
-WORK_SHARE = 1 / 3
-"""Events wait for more of their models until working through them takes about this share of the time: not for long on a
-replica that has little to do, for what they say may be worth a page, and for longer where that saves something."""
 PATIENCE = 1.0
-"""Seconds that they wait at most."""
+"""Seconds that events wait for more of their models at most. Otherwise they wait for as long as working through took
+the last time: what they say may be worth a page, and a replica that has little to do need not save anything."""
 
 
 def undivided(_partition: Partition) -> str:
@@ -119,7 +117,7 @@ class Shard:
         """Work through records of this shard.
 
         Where many models take turns in a stream that has more, each has few events in one poll. They wait for more, but
-        not for long; see WORK_SHARE.
+        not for long; see PATIENCE.
         """
         self.pipeline.take(records)
         if len(records) < BUSY or not self.pipeline.thin:
@@ -140,7 +138,7 @@ class Shard:
         self.steps += self.pipeline.report()
         self._suspect()
         if waited:
-            self._patience = min((self._clock() - began) * (1 / WORK_SHARE - 1), PATIENCE)
+            self._patience = min(self._clock() - began, PATIENCE)
 
     def take_suspects(self) -> list[Suspect]:
         """Events that open incidents were about since the last call."""

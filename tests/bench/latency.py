@@ -3,9 +3,10 @@
     python -m tests.bench.latency [--quick | --full] [--seed N] [--out FILE]
 
 All parts are real: a broker, `tocsin run` with the default settings as a process of its own, and an HTTP server. Busy
-models give the traffic. One after the other, small models break: a feature of theirs is null from one event on, and
-each is a page. A page says at which event of its model it opened; what is measured is the time from just before that
-event was given to the producer until the POST was there, so the time that Kafka takes to append it is a part of it.
+models give the traffic. Once an event of every model has been read, small models break, one after the other: a feature
+of theirs is null from one event on, and each is a page. A page says at which event of its model it opened; what is
+measured is the time from just before that event was given to the producer until the POST was there, so the time that
+Kafka takes to append it is a part of it.
 """
 
 import json
@@ -96,10 +97,12 @@ def measure(broker: Broker, learnt: Baseline, *, busy: int, pages: int, every: i
         daemon.start()
         try:
             wait_until(daemon.ready, daemon.said)
+            greeted = _greet(broker, topic, names, seed)
+            wait_until(lambda: _read(daemon) >= greeted, daemon.said, 300)
             began = time.perf_counter()
-            sent, count = _produce(broker, topic, busy=busy, pages=pages, every=every, seed=seed)
+            sent, count = _produce(broker, topic, greeted, busy=busy, pages=pages, every=every, seed=seed)
             ended = time.perf_counter()
-            wait_until(lambda: _read(daemon) >= count, daemon.said)
+            wait_until(lambda: _read(daemon) >= greeted + count, daemon.said)
             caught_up = time.perf_counter()
             wait_until(lambda: len(hook.told) >= pages, lambda: f"{len(hook.told)} of {pages} pages; {daemon.said()}")
         finally:
@@ -107,7 +110,7 @@ def measure(broker: Broker, learnt: Baseline, *, busy: int, pages: int, every: i
             hook.shutdown()
     broker.delete_topic(topic)
     return Round(
-        [arrived - sent[model][index] for model, (arrived, index) in hook.told.items()],
+        [arrived - sent[model][index - 1] for model, (arrived, index) in hook.told.items()],
         count / (ended - began),
         caught_up - ended,
     )
@@ -140,10 +143,21 @@ def _read(daemon: Process) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith("tocsin_records_polled_total"))
 
 
+def _greet(broker: Broker, topic: str, names: list[str], seed: int) -> int:
+    """An event of each model, which makes the daemon build the tables of its bets; return how many events that were."""
+    usual = [_tail(event) for event in traffic.events(len(names), seed=seed)]
+    events = [_event(number, name, tail) for number, (name, tail) in enumerate(zip(names, usual, strict=True))]
+    broker.write(topic, events)
+    return len(events)
+
+
 def _produce(
-    broker: Broker, topic: str, *, busy: int, pages: int, every: int, seed: int
+    broker: Broker, topic: str, first: int, *, busy: int, pages: int, every: int, seed: int
 ) -> tuple[dict[str, list[float]], int]:
-    """Produce at the rate until the last model is broken; return when each of its events was given, and the count."""
+    """Produce at the rate until the last model is broken; return when each of its events was given, and the count.
+
+    The ids of events go on from `first`.
+    """
     producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 5, "acks": "all"})
     usual = [_tail(event) for event in traffic.events(ROWS, seed=seed)]
     broken = [_tail(event, null=True) for event in traffic.events(BURST, seed=seed + 1)]
@@ -152,12 +166,12 @@ def _produce(
     each, count, began = round(RATE * TICK), 0, time.perf_counter()
     for tick in range(WARM + pages * every + BURST + 100):
         for row, number in random.integers([ROWS, busy], size=(each - 1, 2)).tolist():
-            producer.produce(topic, _event(count, f"model-{number}", usual[row]), partition=0)
+            producer.produce(topic, _event(first + count, f"model-{number}", usual[row]), partition=0)
             count += 1
         for number in range(max(0, -(-(tick - WARM - BURST + 1) // every)), min(pages, (tick - WARM) // every + 1)):
             name = f"small-{number}"
             if len(sent[name]) < BURST:
-                event = _event(count, name, broken[len(sent[name])])
+                event = _event(first + count, name, broken[len(sent[name])])
                 sent[name].append(time.time())
                 producer.produce(topic, event, partition=0)
                 count += 1

@@ -30,7 +30,7 @@ from monitor.rollback.policy import advanced, consider
 from monitor.service.gate import Gate
 from monitor.service.loop import Loop, Reactions
 from monitor.service.observer import Observer
-from monitor.service.shard import PATIENCE, WORK_SHARE, Shard, undivided
+from monitor.service.shard import PATIENCE, Shard, undivided
 from monitor.store.store import Claim, Commit, Store
 from monitor.store.tables import WHOLE
 from monitor.telemetry.metrics import Metrics
@@ -371,12 +371,11 @@ def busy(house: Callable[..., House], tmp_path: Path) -> House:
 
 
 def test_a_busy_stream_of_many_models_is_worked_through_together(busy: House) -> None:
-    patience = 0.1 * (1 / WORK_SHARE - 1)
     for _ in range(3):
         busy.loop.turn()
-        busy.now += 0.3 * patience
+        busy.now += 0.03
     assert busy.pipeline.waiting
-    busy.now += 0.2 * patience
+    busy.now += 0.02
     busy.shard.keep_pace()  # as every turn does
     assert not busy.pipeline.waiting
     assert busy.shard.pipeline.read == 400
