@@ -9,7 +9,7 @@ import numpy.typing as npt
 from detectors.bets import Reference
 from detectors.cells import CategoryCells
 from detectors.surrogate import LEVELS, UNSURE, Surrogate, score_tables
-from monitor.detection.baseline import EXTRA, PREDICTION, Baseline
+from monitor.detection.baseline import ANSWERS, PREDICTION, Baseline
 
 Codes = npt.NDArray[np.intp]
 AGREES = 0
@@ -38,7 +38,7 @@ class Agreement:
     def __init__(self, surrogate: Surrogate, baseline: Baseline) -> None:
         self._surrogate = surrogate
         names = list(baseline.features)
-        served = sorted(baseline.features.keys() - {PREDICTION, EXTRA})
+        served = sorted(baseline.features.keys() - ANSWERS)
         self._places = np.array([names.index(name) for name in served])
         self._tables = score_tables([baseline.features[name].cells for name in served])
         self._streams = np.arange(len(served))

@@ -12,6 +12,7 @@ import msgspec
 
 from detectors.bets import Reference
 from detectors.cells import Cells, NumericCells
+from detectors.projection import Projection
 from detectors.surrogate import SURE, Surrogate
 from monitor.intake.events import ClassLabel, Value, class_name
 
@@ -23,6 +24,11 @@ EXTRA = "(extra features)"
 """The stream that says whether an event carries features which the reference did not have."""
 PREDICTION = "(prediction)"
 """The stream of what the model predicts: classes, or numbers."""
+
+OFF_AXES, OFF_CLASS = "(embedding, off axes)", "(embedding, off class)"
+"""The streams of how far an embedding is from what the reference's vary in, and from the middle of its class."""
+ANSWERS = frozenset({EXTRA, PREDICTION, OFF_CLASS})
+"""Streams that are no inputs of the model: its surrogate must not see them."""
 
 
 class BaselineError(Exception):
@@ -56,6 +62,8 @@ class Baseline(msgspec.Struct, frozen=True):
     labels: int
     features: dict[str, FeatureReference]
     pairs: tuple[PairReference, ...]
+    projection: Projection | None
+    """What becomes of an embedding; None where events had none."""
     classes: tuple[str, ...]
     """Outcomes in code order, the last one OTHER; only OTHER for a regression model."""
     confusion: dict[str, Reference]
@@ -88,6 +96,14 @@ def numeric(feature: FeatureReference) -> NumericCells:
     if not isinstance(feature.cells, NumericCells):
         raise BaselineError("the model's output is numeric, but the baseline has categories for it")
     return feature.cells
+
+
+def embedded(projection: Projection | None) -> tuple[str, ...]:
+    """The streams that an embedding becomes, in the order of `Projection.of`."""
+    if projection is None:
+        return ()
+    along = (f"(embedding, axis {number})" for number in range(1, len(projection.axes) + 1))
+    return (*along, OFF_AXES, OFF_CLASS)[: projection.columns]
 
 
 def canonical(baseline: Baseline) -> bytes:
@@ -159,7 +175,8 @@ def residual(prediction: ClassLabel, label: ClassLabel) -> float | None:
 
 def describe(baseline: Baseline) -> dict[str, object]:
     """What `tocsin baseline show` prints: sizes and names, no values of events."""
-    served = [feature.cells for name, feature in baseline.features.items() if name not in (EXTRA, PREDICTION)]
+    made = (EXTRA, PREDICTION, *embedded(baseline.projection))
+    served = [feature.cells for name, feature in baseline.features.items() if name not in made]
     numeric = sum(isinstance(cells, NumericCells) for cells in served)
     return {
         "model": baseline.model,
@@ -170,6 +187,7 @@ def describe(baseline: Baseline) -> dict[str, object]:
         "predictions": baseline.predictions,
         "labels": baseline.labels,
         "features": {"numeric": numeric, "categorical": len(served) - numeric},
+        "embedding": 0 if baseline.projection is None else baseline.projection.size,
         "classes": [] if baseline.regression else list(baseline.classes[:-1]),
         "sources": len(baseline.sources),
         "labelers": len(baseline.labelers),

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import ABOVE, ABSENT, RESERVED, CategoryCells, NumericCells
-from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, category, certainty, numeric, residual
+from detectors.projection import Projection
+from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, category, certainty, embedded, numeric, residual
 from monitor.detection.slots import Slots
 from monitor.intake.events import ClassLabel, Features, Prediction, Value, class_name
 from monitor.intake.join import Joined
@@ -66,6 +67,8 @@ class _Taken:
     outputs: list[ClassLabel | None] = field(default_factory=list)
     """What was predicted; None where an event has features only."""
     sources: list[str | None] = field(default_factory=list)
+    embeddings: list[list[float] | None] = field(default_factory=list)
+    """Of each event; of none where the reference had none."""
     extra: list[int] = field(default_factory=list)
     """Rows of events that carry features which the reference did not have."""
 
@@ -91,7 +94,9 @@ class Columns:
         self.names = tuple(baseline.features)
         self._class_code = {name: code for code, name in enumerate(baseline.classes)}
         self._other = len(baseline.classes) - 1
-        served = [name for name in self.names if name not in (EXTRA, PREDICTION)]
+        self._projection = baseline.projection
+        made = embedded(baseline.projection)
+        served = [name for name in self.names if name not in (EXTRA, PREDICTION, *made)]
         self._known = frozenset(served)
         self._numeric = [name for name in served if isinstance(baseline.features[name].cells, NumericCells)]
         self._categoric = [name for name in served if name not in self._numeric]
@@ -99,6 +104,7 @@ class Columns:
         self._pack = struct.Struct(f"=qd{len(self._numeric)}d").pack
         self._row = np.dtype([("index", "=i8"), ("ts", "=f8"), ("numbers", "=f8", (len(self._numeric),))])
         self._place = {name: column for column, name in enumerate(self.names)}
+        self._embedded = [(self._place[name], numeric(baseline.features[name])) for name in made]
         self._numeric_places = [self._place[name] for name in self._numeric]
         cells = [numeric(baseline.features[name]) for name in self._numeric]
         self._edges = [feature.edges() for feature in cells]
@@ -135,6 +141,8 @@ class Columns:
         if not complete and not values.keys() <= self._known:
             taken.extra.append(len(taken.sources))
         taken.outputs.append(event.prediction if isinstance(event, Prediction) else None)
+        if self._projection is not None:
+            taken.embeddings.append(event.embedding if isinstance(event, Prediction) else None)
         taken.sources.append(event.source)
 
     def encode(self) -> FeatureColumns:
@@ -143,6 +151,8 @@ class Columns:
         rows = np.frombuffer(taken.rows, self._row)
         codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
         invalid = self._encode_numeric(rows["numbers"], codes) + self._encode_categories(taken.categories, codes)
+        if self._projection is not None:
+            invalid += self._encode_embeddings(self._projection, taken, codes)
         codes[:, self._place[EXTRA]] = 0
         codes[taken.extra, self._place[EXTRA]] = self._extra_code
         codes[:, self._place[PREDICTION]] = self._predicted(taken.outputs)
@@ -207,6 +217,15 @@ class Columns:
             codes[:, place] = found
             invalid += found.count(table[None])
         return invalid
+
+    def _encode_embeddings(self, projection: Projection, taken: _Taken, codes: Codes) -> int:
+        """Fill in the codes of embeddings; return how many predictions had none, or one of another size."""
+        absent = np.array([output is None for output in taken.outputs])
+        classes = [self._other if output is None else self.class_code(output) for output in taken.outputs]
+        values = projection.of(taken.embeddings, np.array(classes, dtype=np.intp))
+        for (place, cells), column in zip(self._embedded, values.T, strict=True):
+            codes[:, place] = np.where(absent, cells.size - RESERVED + ABSENT, cells.encode(column))
+        return int(np.count_nonzero(np.isnan(values[:, 0]) & ~absent))
 
     def _predicted(self, outputs: list[ClassLabel | None]) -> Codes:
         """Codes of what the model predicted; ABSENT where an event has features only."""

@@ -1,5 +1,6 @@
 """Learning: a baseline from the reference events of one model."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,8 +10,11 @@ import numpy.typing as npt
 from detectors.bets import Reference, dispersion
 from detectors.cells import RESERVED, Cells, NumericCells, category_cells, normal_scores, numeric_cells
 from detectors.pairs import PAIR_CODES, PRODUCTS
+from detectors.projection import Projection
+from detectors.projection import learn as project
 from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
 from monitor.detection.baseline import (
+    ANSWERS,
     CERTAINTIES,
     EXTRA,
     OTHER,
@@ -23,6 +27,7 @@ from monitor.detection.baseline import (
     category,
     certainty,
     decode,
+    embedded,
     residual,
 )
 from monitor.detection.pairs import Pairs, choose
@@ -51,14 +56,20 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
     outputs: list[Value] = [p.prediction if regression else class_name(p.prediction) for p in predictions]
     named = () if regression else (*map(str, outputs), *(class_name(j.label) for j in joined))
     classes = tuple(sorted(_frequent((name for name in named if name != OTHER), MAX_CLASSES)))
-    features = {name: _feature(values, groups) for name, values in _feature_values(predictions)}
+    values = dict(_feature_values(predictions))
+    projection, of_embeddings = _embeddings(predictions, () if regression else (*classes, OTHER))
+    features = {name: _feature(column, groups) for name, column in values.items()}
+    # The axes fit those that they were learnt from too well: what is usual is learnt from the others.
+    others = _within(groups, np.arange(len(predictions)) % 2 == 1)
+    features |= {name: _feature(column[1::2], others) for name, column in of_embeddings.items()}
+    values |= of_embeddings
     features[PREDICTION] = _feature(outputs, groups)
     features[EXTRA] = _feature(["no"] * len(predictions), groups)
     labelers = _frequent((j.labeler for j in joined), MAX_GROUPS)
     surrogate: Surrogate | None = None
     agreement: tuple[Reference, ...] = ()
     if not regression and len(features) > 2:  # one with nothing but its own prediction to look at has no surrogate
-        surrogate, agreement = _surrogate(predictions, features, (*classes, OTHER), groups)
+        surrogate, agreement = _surrogate(predictions, values, features, (*classes, OTHER), groups)
     learnt = Baseline(
         model=model,
         versions=tuple(sorted({p.version for p in predictions})),
@@ -67,7 +78,8 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         predictions=len(predictions),
         labels=len(joined),
         features=features,
-        pairs=_pairs(predictions, features, groups),
+        pairs=_pairs(values, features, groups),
+        projection=projection,
         classes=(*classes, OTHER),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
         labelled=() if regression else _labelled(joined, (*classes, OTHER), sources, labelers),
@@ -109,14 +121,36 @@ def _numbers(values: Sequence[Value]) -> npt.NDArray[np.float64]:
     return np.array([np.nan if value is None else float(value) for value in values])
 
 
+def _embeddings(
+    predictions: Sequence[Prediction], classes: tuple[str, ...]
+) -> tuple[Projection | None, dict[str, list[Value]]]:
+    """Learn from every second event what becomes of embeddings of the commonest size; give what becomes of all."""
+    held = [prediction.embedding for prediction in predictions]
+    sizes = Counter(len(embedding) for embedding in held if embedding)
+    if not sizes:
+        return None, {}
+    size = sizes.most_common(1)[0][0]
+    code = {name: position for position, name in enumerate(classes)}
+    answers = np.array([code.get(class_name(p.prediction), len(classes) - 1) for p in predictions], dtype=np.intp)
+    whole = [place for place, embedding in enumerate(held) if embedding and len(embedding) == size and place % 2 == 0]
+    projection = project(np.array([held[place] for place in whole]), answers[whole], len(classes))
+    if projection is None:
+        return None, {}
+    columns = projection.of(held, answers).T
+    return projection, {
+        name: [None if math.isnan(value) else value for value in column.tolist()]
+        for name, column in zip(embedded(projection), columns, strict=True)
+    }
+
+
 def _pairs(
-    predictions: Sequence[Prediction],
+    values: Mapping[str, Sequence[Value]],
     features: Mapping[str, FeatureReference],
     groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
 ) -> tuple[PairReference, ...]:
     """Learn how features go together."""
-    served = {name: feature for name, feature in features.items() if name not in (PREDICTION, EXTRA)}
-    codes = {name: _codes(f.cells, [p.features.get(name) for p in predictions]) for name, f in served.items()}
+    served = {name: feature for name, feature in features.items() if name not in ANSWERS}
+    codes = {name: _codes(feature.cells, values[name]) for name, feature in served.items()}
     chosen = choose(served, codes)
     found = Pairs(served, chosen).of(np.column_stack(list(codes.values()))) if chosen else np.empty((0, 0), np.intp)
     products = np.append(PRODUCTS, 0.0)
@@ -129,6 +163,7 @@ def _pairs(
 
 def _surrogate(
     predictions: Sequence[Prediction],
+    values: Mapping[str, Sequence[Value]],
     features: Mapping[str, FeatureReference],
     classes: tuple[str, ...],
     groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
@@ -137,11 +172,9 @@ def _surrogate(
     code = {name: position for position, name in enumerate(classes)}
     order = np.argsort([prediction.epoch for prediction in predictions], kind="stable")
     answers = np.array([code.get(class_name(p.prediction), len(classes) - 1) for p in predictions], dtype=np.intp)
-    served = sorted(features.keys() - {PREDICTION, EXTRA})
+    served = sorted(features.keys() - ANSWERS)
     tables = score_tables([features[name].cells for name in served])
-    codes = np.column_stack(
-        [_codes(features[name].cells, [p.features.get(name) for p in predictions]) for name in served]
-    )
+    codes = np.column_stack([_codes(features[name].cells, values[name]) for name in served])
     scores = tables[np.arange(len(served)), codes]
     surrogate, kinds = learn(scores[order], answers[order], len(classes))
     found = np.empty_like(kinds)

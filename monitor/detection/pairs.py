@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from detectors.cells import NumericCells
 from detectors.pairs import FOLDED, OCTILES, SCORES, UNKNOWN, octiles
-from monitor.detection.baseline import EXTRA, PREDICTION, FeatureReference
+from monitor.detection.baseline import ANSWERS, FeatureReference
 
 Codes = npt.NDArray[np.intp]
 
@@ -45,9 +45,7 @@ def choose(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes])
         codes: of the reference events, shape (n,) each.
     """
     numeric = [
-        name
-        for name, feature in features.items()
-        if name not in (PREDICTION, EXTRA) and isinstance(feature.cells, NumericCells)
+        name for name, feature in features.items() if name not in ANSWERS and isinstance(feature.cells, NumericCells)
     ]
     scores = {}
     for name in numeric:
