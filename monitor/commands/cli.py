@@ -12,6 +12,7 @@ from monitor.commands import audit as audit_commands
 from monitor.commands import desk as desk_commands
 from monitor.commands import messages as message_commands
 from monitor.commands import rollback as rollback_commands
+from monitor.commands import store as store_commands
 from monitor.commands.drill import drill
 from monitor.commands.inputs import input_errors, parse_time, reading
 from monitor.commands.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show, warn
@@ -40,6 +41,7 @@ app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --confi
     message_commands.notify_test
 )
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(store_commands.app, name="store")
 app.command("drill", epilog="Example: tocsin drill events.jsonl.gz --reference-until 2026-03-04T00:00:00Z")(drill)
 
 

@@ -44,6 +44,7 @@ from monitor.service.reader import Reader, open_source
 from monitor.service.supervisor import Supervisor
 from monitor.store.audit import read_key
 from monitor.store.store import Store, StoreError
+from monitor.store.vault import vault
 from monitor.telemetry import logs, traces
 from monitor.telemetry.metrics import Metrics
 
@@ -103,7 +104,7 @@ def stored(path: Path) -> Iterator[tuple[Config, Store]]:
     if config.store.url is None and not config.store.path.exists():
         raise ConfigError((Problem(f"{path}: store.path", f"there is no store at {config.store.path} yet"),))
     try:
-        with closing(Store(config.store.location)) as store:
+        with closing(Store(config.store.location, vault(config.store.keys))) as store:
             yield config, store
     except StoreError as error:
         raise ConfigError((Problem(f"{path}: store", str(error)),)) from error
@@ -134,7 +135,7 @@ def serve(
     metrics = Metrics(registry)
     with ExitStack() as stack:
         stack.enter_context(traces.sending())
-        store = Store(config.store.location)
+        store = Store(config.store.location, vault(config.store.keys))
         stack.callback(store.close)
         store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
         delivery = _delivery(config, store, metrics)

@@ -29,6 +29,7 @@ from monitor.rollback.mlflow_rest import MlflowConfig
 from monitor.service.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.service.config_words import did_you_mean, explain
 from monitor.store.audit import AuditError, read_key
+from monitor.store.vault import StoreKey
 from monitor.telemetry.logs import Format, Level
 
 __all__ = ["Config", "ConfigError", "Problem", "json_schema", "load", "secrets"]
@@ -48,6 +49,8 @@ class StoreConfig(Section):
     """The SQLite file. Its folder must exist, and be writable."""
     url: Secret | None = None
     """Instead of it: a PostgreSQL, as `postgresql://user:password@host:5432/database`."""
+    keys: tuple[StoreKey, ...] = ()
+    """What is stored is encrypted with the first one; what others have encrypted can be read."""
     commit_every: Seconds = 2.0
     """How often everything is written, or less often where that takes long. A crash repeats the work since."""
 
@@ -56,6 +59,13 @@ class StoreConfig(Section):
         if self.url is not None and "path" in self.model_fields_set:
             raise ValueError("give `path` or `url`, not both")
         return self
+
+    @field_validator("keys")
+    @classmethod
+    def _are_different(cls, keys: tuple[StoreKey, ...]) -> tuple[StoreKey, ...]:
+        if len({key.id for key in keys}) < len(keys):
+            raise ValueError("more than one key has the same id")
+        return keys
 
     @property
     def location(self) -> str | Path:

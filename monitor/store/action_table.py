@@ -42,7 +42,8 @@ class ActionTable:
     def save(self, action: Action) -> None:
         """Insert or replace the action of its incident. Raises FencedError if its shard has another owner by now."""
         with self._database.writing() as connection:
-            this, row = ACTIONS.c.incident == action.incident, action_row(action)
+            this = ACTIONS.c.incident == action.incident
+            row = self._database.sealed(ACTIONS, action_row(action))
             self._fence(connection, this)
             stored = connection.execute(select(ACTIONS.c.document).where(this)).scalar()
             before = None if stored is None else self._decoded(action.incident, stored)
@@ -57,17 +58,18 @@ class ActionTable:
         all replicas have spent on other incidents. One transaction at a time asks that.
         """
         this = ACTIONS.c.incident == before.incident
-        unchanged = ACTIONS.c.document == action_row(before)["document"]
         with suppress(FencedError, _NotAllowedError), self._database.writing() as connection:
             self._fence(connection, this)
-            replaced = update(ACTIONS).where(this, unchanged).values(action_row(after))
-            if connection.execute(replaced).rowcount == 1:
-                if allowed is not None:
-                    take_turn(self._database, connection)
-                    if not allowed(self._decoded_all(connection.execute(_SPENT.where(~this)).all())):
-                        raise _NotAllowedError
-                append(self._database, connection, of_action(before, after))
-                return True
+            stored = connection.execute(select(ACTIONS.c.document).where(this).with_for_update()).scalar()
+            if stored is None or self._decoded(before.incident, stored) != before:
+                return False
+            connection.execute(update(ACTIONS).where(this).values(self._database.sealed(ACTIONS, action_row(after))))
+            if allowed is not None:
+                take_turn(self._database, connection)
+                if not allowed(self._decoded_all(connection.execute(_SPENT.where(~this)).all())):
+                    raise _NotAllowedError
+            append(self._database, connection, of_action(before, after))
+            return True
         return False
 
     def spent(self) -> list[Action]:
@@ -88,7 +90,7 @@ class ActionTable:
         return [self._decoded(name, document) for name, document in rows]
 
     def _decoded(self, incident: str, document: bytes) -> Action:
-        return self._database.decoded("action of incident", incident, document, Action)
+        return self._database.decoded(ACTIONS, (incident,), document, Action)
 
 
 def action_row(action: Action) -> dict[str, object]:

@@ -18,6 +18,9 @@ from sqlalchemy import URL, Connection, Engine, Executable, Table, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
+from monitor.store.tables import SEALED
+from monitor.store.vault import Vault, VaultError
+
 T = TypeVar("T")
 
 LOCK_WAIT = 30.0
@@ -52,6 +55,8 @@ class Dialect(NamedTuple):
     connect: Callable[[URL], Engine]
     alone: str
     """The statement that lets one process at a time prepare the tables; empty where beginning a transaction does."""
+    compact: Callable[[Engine], None]
+    """Gives back what was deleted or replaced, so that nothing of it is left."""
 
 
 class Database:
@@ -64,10 +69,11 @@ class Database:
         alone: see `Dialect`.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, vault: Vault | None = None) -> None:
         """Nothing is opened before it is needed.
 
         Args:
+            vault: what encrypts the columns that SEALED names; nothing does without one.
             location: path of an SQLite file, or a URL: `sqlite:////var/lib/tocsin/tocsin.db`, or
                 `postgresql://user:password@host:5432/database`.
 
@@ -80,6 +86,8 @@ class Database:
         self.where = f"store {'' if url.get_backend_name() == 'sqlite' else host}{url.database}"
         self.alone = dialect.alone
         self._insert = dialect.insert
+        self._compact = dialect.compact
+        self._vault = vault or Vault()
         with self._errors():
             self._writer = dialect.connect(url)
         self._reader = self._writer.execution_options(tocsin_read_only=True)
@@ -107,6 +115,8 @@ class Database:
         """
         if not rows:
             return 0
+        if table in SEALED:
+            rows = [self.sealed(table, row) for row in rows]
         statement = self._insert(table)
         keys = list(table.primary_key.columns)
         if replace:
@@ -116,12 +126,29 @@ class Database:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
-    def decoded(self, kind: str, name: str, document: bytes, into: type[T]) -> T:
-        """What was encoded into a row; `kind` and `name` say in an error which one it is."""
+    def sealed(self, table: Table, row: dict[str, Any]) -> dict[str, Any]:
+        """A row of a table in SEALED as it is kept; it has its whole primary key."""
+        column, key = SEALED[table], tuple(row[column.name] for column in table.primary_key.columns)
+        return row | {column: self._vault.seal(_place(table, key), row[column])}
+
+    def opened(self, table: Table, key: tuple[str, ...], kept: bytes) -> bytes:
+        """What was sealed for the row of a table in SEALED that has this primary key."""
         try:
-            return msgspec.msgpack.decode(document, type=into)
+            return self._vault.open(_place(table, key), bytes(kept))
+        except VaultError as error:
+            raise StoreError(f"{self.where}: {table.name} {'/'.join(key)!r} cannot be read: {error}") from None
+
+    def decoded(self, table: Table, key: tuple[str, ...], kept: bytes, into: type[T]) -> T:
+        """The document of the row of a table in SEALED that has this primary key."""
+        try:
+            return msgspec.msgpack.decode(self.opened(table, key, kept), type=into)
         except msgspec.DecodeError as error:
-            raise StoreError(f"{self.where}: {kind} {name!r} cannot be read: {error}") from error
+            raise StoreError(f"{self.where}: {table.name} {'/'.join(key)!r} cannot be read: {error}") from error
+
+    def compact(self) -> None:
+        """Leave nothing behind of what was deleted or replaced; nobody else may be using the store."""
+        with self._errors():
+            self._compact(self._writer)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -130,8 +157,15 @@ class Database:
         except SQLAlchemyError as error:  # what the database said, without the statement around it
             said = " ".join(str(getattr(error, "orig", None) or error).split())
             raise StoreError(f"{self.where}: {said}", passing=isinstance(error, OperationalError)) from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.where}: {error}", passing=True) from error
         except OSError as error:
             raise StoreError(f"{self.where}: {error.strerror or error}", passing=True) from error
+
+
+def _place(table: Table, key: tuple[str, ...]) -> bytes:
+    """What a sealed value is bound to: no name of a table, and no part of a key, has a zero byte in it."""
+    return "\0".join((table.name, *key)).encode()
 
 
 def _url(location: str | Path) -> URL:
@@ -209,7 +243,22 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
+def _compact_sqlite(engine: Engine) -> None:
+    raw = engine.raw_connection()  # outside of any transaction
+    try:
+        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            raw.cursor().execute(statement)
+    finally:
+        raw.close()
+
+
+def _compact_postgresql(engine: Engine) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for table in SEALED:
+            connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+
+
 _DIALECTS = {
-    "sqlite": Dialect(sqlite.insert, _sqlite, ""),
-    "postgresql": Dialect(postgresql.insert, _postgresql, "SELECT pg_advisory_xact_lock(7089)"),
+    "sqlite": Dialect(sqlite.insert, _sqlite, "", _compact_sqlite),
+    "postgresql": Dialect(postgresql.insert, _postgresql, "SELECT pg_advisory_xact_lock(7089)", _compact_postgresql),
 }

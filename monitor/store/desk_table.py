@@ -23,7 +23,7 @@ class DeskTable:
         """Silences that end after this (epoch seconds), the one that ends first first."""
         query = select(SILENCES.c.id, SILENCES.c.document).where(SILENCES.c.ends_at > after)
         rows = self._database.read(query.order_by(SILENCES.c.ends_at, SILENCES.c.id))
-        return [self._database.decoded("silence", name, document, Silence) for name, document in rows]
+        return [self._database.decoded(SILENCES, (name,), document, Silence) for name, document in rows]
 
     def save(self, silence: Silence) -> None:
         """Insert or replace a silence."""
@@ -36,7 +36,7 @@ class DeskTable:
         """What has been decided and not taken up, the oldest first."""
         query = select(DECISIONS.c.id, DECISIONS.c.document).order_by(DECISIONS.c.decided_at, DECISIONS.c.id)
         rows = self._database.read(query)
-        return [self._database.decoded("decision", name, document, Decision) for name, document in rows]
+        return [self._database.decoded(DECISIONS, (name,), document, Decision) for name, document in rows]
 
     def decide(self, decision: Decision) -> None:
         """Leave a decision for the daemon."""

@@ -17,7 +17,7 @@ class ExhibitTable:
     def find(self, incident: str) -> Exhibit | None:
         """What stood behind the incident with this id when it was told last."""
         rows = self._database.read(select(EXHIBITS.c.document).where(EXHIBITS.c.incident == incident))
-        return self._database.decoded("exhibit", incident, rows[0].document, Exhibit) if rows else None
+        return self._database.decoded(EXHIBITS, (incident,), rows[0].document, Exhibit) if rows else None
 
 
 def exhibit_row(incident: str, exhibit: Exhibit) -> dict[str, object]:

@@ -19,7 +19,7 @@ class MarkTable:
     def of(self, model: str) -> dict[str, Mark]:
         """The marks of one model's versions."""
         rows = self._database.read(select(MARKS.c.version, MARKS.c.document).where(MARKS.c.model == model))
-        return {version: self._database.decoded("mark of", version, document, Mark) for version, document in rows}
+        return {version: self._database.decoded(MARKS, (model, version), document, Mark) for version, document in rows}
 
     def put(self, mark: Mark) -> None:
         """Remember a mark; what was known of the version is replaced."""

@@ -50,7 +50,7 @@ class OutboxTable:
             .limit(limit)
         )
         return [
-            Message(receiver, self._database.decoded("message", name, document, Transition), *rest)
+            Message(receiver, self._database.decoded(MESSAGES, (name,), document, Transition), *rest)
             for name, receiver, document, *rest in self._database.read(query)
         ]
 
@@ -79,7 +79,7 @@ class OutboxTable:
         )
         newest: dict[str, Transition] = {}
         for name, incident, state, document in self._database.read(query):
-            step = self._database.decoded("message", name, document, Transition)
+            step = self._database.decoded(MESSAGES, (name,), document, Transition)
             if step.incident.status is Status.RESOLVED:
                 newest.pop(incident, None)
             elif state == "delivered":
@@ -121,7 +121,9 @@ class OutboxTable:
         )
         return [
             DeadLetter(
-                Message(receiver, self._database.decoded("message", name, document, Transition), created_at, attempts),
+                Message(
+                    receiver, self._database.decoded(MESSAGES, (name,), document, Transition), created_at, attempts
+                ),
                 *rest,
             )
             for name, receiver, document, created_at, attempts, *rest in self._database.read(query)

@@ -35,7 +35,7 @@ class ReplyTable:
             if self._database.put(connection, REPLIES, [new], replace=False):
                 return None
             known = select(REPLIES.c.document).where(*_this(who, key))
-            return self._database.decoded("reply", key, connection.execute(known).scalar_one(), Reply)
+            return self._database.decoded(REPLIES, (who, key), connection.execute(known).scalar_one(), Reply)
 
     def end(self, who: str, key: str, reply: Reply | None) -> None:
         """Keep the answer; None gives the key back, because nothing was done."""
@@ -44,7 +44,8 @@ class ReplyTable:
             if reply is None:
                 connection.execute(delete(REPLIES).where(*this))
             else:
-                connection.execute(update(REPLIES).where(*this).values(document=msgspec.msgpack.encode(reply)))
+                row = {"who": who, "key": key, "document": msgspec.msgpack.encode(reply)}
+                connection.execute(update(REPLIES).where(*this).values(self._database.sealed(REPLIES, row)))
 
 
 def _this(who: str, key: str) -> tuple[ColumnElement[bool], ...]:

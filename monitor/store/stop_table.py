@@ -37,7 +37,7 @@ class StopTable:
     def all(self) -> list[Stop]:
         """Every stop, by model."""
         rows = self._database.read(select(STOPS.c.model, STOPS.c.document).order_by(STOPS.c.model))
-        return [self._database.decoded("stop of", model, document, Stop) for model, document in rows]
+        return [self._database.decoded(STOPS, (model,), document, Stop) for model, document in rows]
 
     def of(self, model: str) -> Stop | None:
         """What stops rollbacks of one model, or None."""

@@ -29,9 +29,11 @@ from monitor.store.fence import FencedError, Holding, check, read_epochs, take
 from monitor.store.mark_table import MarkTable
 from monitor.store.migrations import prepare
 from monitor.store.outbox_table import OutboxTable, message_row
+from monitor.store.rekeying import rekey
 from monitor.store.reply_table import ReplyTable
 from monitor.store.stop_table import StopTable
 from monitor.store.tables import ACTIONS, EXHIBITS, INCIDENTS, MESSAGES, OFFSETS, STATES, WHOLE
+from monitor.store.vault import Vault
 
 __all__ = ["Claim", "Commit", "FencedError", "Store", "StoreError"]
 
@@ -90,13 +92,13 @@ class Store:
         audit: what was done, by whom; every write that changes anything for people appends to it by itself.
     """
 
-    def __init__(self, location: str | Path) -> None:
-        """Open the store, and make it if it is not there; see `Database` for `location`.
+    def __init__(self, location: str | Path, vault: Vault | None = None) -> None:
+        """Open the store, and make it if it is not there; see `Database` for `location` and `vault`.
 
         Raises:
             StoreError: it cannot be opened, is not Tocsin's, or was made by a later version.
         """
-        self._database = Database(location)
+        self._database = Database(location, vault)
         try:
             prepare(self._database)
         except StoreError:
@@ -116,6 +118,10 @@ class Store:
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
         self._database.close()
+
+    def rekey(self) -> int:
+        """Encrypt everything anew with the newest key; see `monitor/store/rekeying.py`."""
+        return rekey(self._database)
 
     def epochs(self) -> dict[str, int]:
         """The epoch of every shard that was ever claimed."""
@@ -141,7 +147,7 @@ class Store:
             epoch,
             {Partition(row.topic, row.number): row.next_offset for row in offsets},
             {row.name: self._verified(row) for row in states},
-            [self._database.decoded("incident", name, document, Incident) for name, document in found],
+            [self._database.decoded(INCIDENTS, (name,), document, Incident) for name, document in found],
         )
 
     def hold(self, shards: Mapping[str, int]) -> None:
@@ -229,13 +235,13 @@ class Store:
             query = query.where((this.opened_at < last) | ((this.opened_at == last) & (this.id > after)))
         query = query.order_by(this.opened_at.desc(), this.id).limit(limit)
         decoded = self._database.decoded
-        return [decoded("incident", name, document, Incident) for name, document in self._database.read(query)]
+        return [decoded(INCIDENTS, (name,), document, Incident) for name, document in self._database.read(query)]
 
     def incident(self, name: str) -> Incident | None:
         """The incident with this id; None if there is none."""
         query = select(INCIDENTS.c.document).where(INCIDENTS.c.id == name)
-        found = [self._database.decoded("incident", name, row.document, Incident) for row in self._database.read(query)]
-        return found[0] if found else None
+        rows = self._database.read(query)
+        return self._database.decoded(INCIDENTS, (name,), rows[0].document, Incident) if rows else None
 
     def exhibit(self, incident: str) -> Exhibit | None:
         """What stood behind the incident with this id when it was told last."""
@@ -246,9 +252,10 @@ class Store:
         if row.format != STATE_FORMAT:
             known = f"this version reads {STATE_FORMAT}"
             raise StoreError(f"{where}: state {row.name!r} has format {row.format}; {known}")
-        if bytes(row.sha256) != _digest(row.name, row.blob):
+        blob = self._database.opened(STATES, (row.shard, row.name), row.blob)
+        if bytes(row.sha256) != _digest(row.name, blob):
             raise StoreError(f"{where}: state {row.name!r} is damaged: its checksum does not match")
-        return bytes(row.blob)
+        return blob
 
 
 def _first_of_each(connection: Connection, actions: Sequence[Action]) -> list[Action]:

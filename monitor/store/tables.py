@@ -149,3 +149,12 @@ EXHIBITS = Table(
     Column("document", LargeBinary, nullable=False),
     _shard(),
 )
+
+SEALED = {
+    STATES: "blob",
+    **dict.fromkeys(
+        (INCIDENTS, MESSAGES, STOPS, MARKS, ACTIONS, SILENCES, DECISIONS, REPLIES, EXHIBITS),
+        "document",
+    ),
+}
+"""What is encrypted where there is a key, by table: see `monitor/store/vault.py`."""

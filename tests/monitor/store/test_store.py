@@ -258,7 +258,7 @@ def test_a_document_that_cannot_be_read_is_named(store: Store, table: Table) -> 
     store.commit(whole(1))
     change(store, update(table).values(document=b"\xc1"))
     read = {INCIDENTS: store.incidents, MESSAGES: lambda: store.outbox.due(1e12, 9), ACTIONS: store.actions.all}[table]
-    with pytest.raises(StoreError, match=r"(incident|message|action of incident) '.+' cannot be read"):
+    with pytest.raises(StoreError, match=r"(incidents|messages|actions) '.+' cannot be read"):
         read()
 
 
