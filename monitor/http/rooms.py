@@ -101,6 +101,8 @@ DEEDS = {
         "/incidents/{incident}/resolve", "Close", "It is over, by your word. It comes back if something new alarms."
     ),
 }
+_ANSWERS = ("approve", "deny")
+"""What is said to a rollback, and has to be said about the version that was shown."""
 END = Deed("/silences/{silence}/expire", "End it", "From now on everything is told again.")
 
 
@@ -180,11 +182,13 @@ class Rooms:
         deed = DEEDS.get(name)
         if deed is None or not ask.may("POST", deed.call) or not _fits(name, incident, action, ask.who):
             raise ProblemError(NOT_FOUND, "this cannot be done here, or not any more")
-        about = f"{incident.model} {incident.version}: {incident.verdict}"
-        words = action.reason if action is not None and name in ("approve", "deny") else told(incident).headline
+        about, words, target = f"{incident.model} {incident.version}: {incident.verdict}", told(incident).headline, ""
+        if action is not None and name in _ANSWERS:
+            target = action.to_version or ""
+            about, words = f"{incident.model}: {action.from_version} to {target or 'no version yet'}", action.reason
         matchers = [f"model={incident.model}", f"verdict={incident.verdict}"] if name == "silence" else []
         back = f"/console/incidents/{incident.id}"
-        return _confirmation(deed, about, words, back, matchers)
+        return _confirmation(deed, about, words, back, matchers, target)
 
     def confirm_end(self, ask: Ask, request: Request) -> Page:
         """The silence that is about to be ended."""
@@ -199,9 +203,13 @@ class Rooms:
         if deed is None:
             raise ProblemError(NOT_FOUND, "there is no such thing to do")
         body = partial(_silence, given) if deed.call == "/silences" else None
-        incident = request.path_params["incident"]
-        ask("POST", deed.call, {"incident": incident}, body=body, key=given["key"])
-        return f"/console/incidents/{incident}"
+        at = {"incident": request.path_params["incident"]}
+        if request.path_params["deed"] in _ANSWERS:
+            action = _action(ask, at)
+            if action is not None and given.get("target") != (action.to_version or ""):
+                raise ProblemError(HTTPStatus.CONFLICT, "it is about another version by now; look again")
+        ask("POST", deed.call, at, body=body, key=given["key"])
+        return f"/console/incidents/{at['incident']}"
 
     def end(self, ask: Ask, request: Request, given: Mapping[str, str]) -> str:
         """End a silence; return where to go then."""
@@ -209,9 +217,9 @@ class Rooms:
         return "/console/silences"
 
 
-def _confirmation(deed: Deed, about: str, words: str, back: str, matchers: list[str]) -> Page:
+def _confirmation(deed: Deed, about: str, words: str, back: str, matchers: list[str], target: str = "") -> Page:
     # Sent twice, by two clicks or a page that is loaded again, a form is one change.
-    facts = {"deed": deed, "about": about, "words": words, "back": back, "matchers": matchers}
+    facts = {"deed": deed, "about": about, "words": words, "back": back, "matchers": matchers, "target": target}
     return Page("confirm.html", facts | {"key": secrets.token_urlsafe(24)})
 
 

@@ -273,13 +273,25 @@ def test_an_operator_acknowledges_once_however_often_the_form_is_sent(fresh: Api
 
 def test_an_approver_approves_or_denies(fresh: Api, browse: type[Browser]) -> None:
     browser = browse(fresh, "approver")
-    assert "Approve? mail 1.2.0: label_flip A person decides." in texts(browser.see("/console/incidents/a1/approve"))
+    assert "Approve? mail: 2 to 1 A person decides." in texts(browser.see("/console/incidents/a1/approve"))
     assert browser.send("/console/incidents/a1/approve").status_code == 303
     assert audited(fresh)[0] == ("approver", "rollback.intended")
     page = texts(browser.see("/console/incidents/a1"))
     assert "Rollback: intended" in page
     assert "Approved by approver." in page
     browser.see("/console/incidents/a1/deny", 404)  # too late, and not offered any more
+
+
+def test_what_is_approved_is_what_was_shown(fresh: Api, browse: type[Browser]) -> None:
+    browser = browse(fresh, "approver")
+    page = browser.see("/console/incidents/a1/approve")
+    fresh.store.actions.save(msgspec.structs.replace(ACTIONS[0], to_version="0"))
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("<main>")[2]))
+    answer = browser.client.post("/console/incidents/a1/approve", data=hidden, headers=browser.headers)
+    assert answer.status_code == 409
+    assert "it is about another version by now" in texts(answer.text)
+    assert "rollback.intended" not in [verb for _, verb in audited(fresh)]
+    assert browser.send("/console/incidents/a1/approve").status_code == 303
 
 
 def test_a_denial_is_final(fresh: Api, browse: type[Browser]) -> None:
@@ -346,7 +358,14 @@ def test_a_form_without_the_role_changes_nothing(api: Api, browse: type[Browser]
     """By hand, because who may not do it is not offered the form; b2 is of a model that not everybody sees."""
     browser = browse(api, who)
     form = re.findall(r'name="form" value="([^"]+)"', browser.see("/console"))[0]
-    fields = {"form": form, "key": f"{who}-{deed}", "matchers": "colour=red", "seconds": "60", "comment": "x"}
+    fields = {
+        "form": form,
+        "key": f"{who}-{deed}",
+        "target": "1",
+        "matchers": "colour=red",
+        "seconds": "60",
+        "comment": "x",
+    }
     before = api.store.audit.entries(limit=1)
     for name in ("c3", "none"):  # over; and not there
         answer = browser.client.post(f"/console/incidents/{name}/{deed}", data=fields, headers=browser.headers)

@@ -290,6 +290,14 @@ server: {intake: {topic: elsewhere}}
     ]
 
 
+def test_events_over_http_and_the_need_of_signatures_exclude_each_other(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("0" * 64)
+    producer = f"{{name: p, keys: [{{id: k, secret: {{file: {tmp_path / 'secret'}}}}}]}}"
+    text = f"{MINIMAL}server: {{intake: {{topic: events}}}}\nsignatures: {{producers: [{producer}]}}\n"
+    why = "what comes over HTTP has no signature, and `signatures.required` refuses it"
+    assert refused(text) == [("7: server.intake", why)]
+
+
 def test_a_registry_makes_a_rollback_possible(read: Load, tmp_path: Path) -> None:
     text = f"{MINIMAL}registry: {{kind: file, path: {tmp_path / 'registry.json'}}}\nrollback: {{mode: auto}}\n"
     assert read(text).rollback.mode == "auto"
