@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.demo.registry import ALIAS
-from monitor.http.access import Role
+from monitor.http.access_config import Role
 from monitor.rollback.config import Mode
 
 SECRET_VARIABLE = "TOCSIN_DEMO_SECRET"  # noqa: S105 - the name of a variable, not what is in it

@@ -9,7 +9,8 @@ import msgspec
 from alerting.incident import Incident
 from monitor.detection.baseline import describe
 from monitor.detection.watch import Watch
-from monitor.http.access import Principal, Role
+from monitor.http.access import Principal
+from monitor.http.access_config import Role
 from monitor.http.api_changes import Changes, changing
 from monitor.http.endpoint import Call, Endpoint, ProblemError
 from monitor.http.openapi import document

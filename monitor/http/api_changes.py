@@ -9,7 +9,8 @@ import msgspec
 from alerting.decision import Decision, Verb
 from alerting.incident import Incident, Status
 from alerting.mutes import Label, Silence, silence
-from monitor.http.access import Principal, Role
+from monitor.http.access import Principal
+from monitor.http.access_config import Role
 from monitor.http.endpoint import Call, Endpoint, ProblemError
 from monitor.http.once import Replies, once
 from monitor.http.views import NewSilence, Silences, SilenceView

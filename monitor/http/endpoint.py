@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.http.access import Access, Principal, RefusedError, Role
+from monitor.http.access import Access, Principal, RefusedError
+from monitor.http.access_config import Role
 from monitor.http.throttle import Throttle
 from monitor.http.tls import certificate
 from monitor.rollback.registry import RegistryError

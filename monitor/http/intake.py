@@ -12,7 +12,8 @@ import msgspec
 from pydantic import Field, StringConstraints
 
 from alerting.section import Section
-from monitor.http.access import Principal, Role
+from monitor.http.access import Principal
+from monitor.http.access_config import Role
 from monitor.http.endpoint import Call, Endpoint, ProblemError, Sent
 from monitor.http.once import Replies, once
 from monitor.http.throttle import Throttle

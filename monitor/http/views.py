@@ -6,7 +6,7 @@ import msgspec
 
 from alerting.incident import Incident
 from alerting.mutes import LONGEST, Label
-from monitor.http.access import Role
+from monitor.http.access_config import Role
 from monitor.rollback.action import Action, ActionState
 from monitor.store.audit import Act
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, FilePath, SecretStr, ValidationError, fie
 from alerting.config import AlertingConfig
 from alerting.section import Secret, Section
 from monitor.detection.companions import CompanionConfig
-from monitor.http.access import AccessConfig
+from monitor.http.access_config import AccessConfig
 from monitor.http.intake import IntakeConfig
 from monitor.http.tls import TlsConfig
 from monitor.intake.kafka_config import KafkaConfig

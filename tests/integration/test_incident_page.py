@@ -8,7 +8,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from alerting.incident import Incident
-from monitor.http.access import AccessConfig
+from monitor.http.access_config import AccessConfig
 from monitor.http.pages import pages
 from monitor.http.server import Server
 from monitor.http.sessions import Sessions

@@ -15,7 +15,7 @@ from detectors.bets import Caution
 from monitor.detection.bank import Bank
 from monitor.detection.companions import Companions
 from monitor.detection.watch import Until, Watch
-from monitor.http.access import AccessConfig
+from monitor.http.access_config import AccessConfig
 from monitor.http.server import Server
 from monitor.intake.events import Prediction
 from monitor.intake.join import Joined

@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from alerting.incident import Onset, Status
 from monitor.detection.pipeline import Pipeline
-from monitor.http.access import Access, AccessConfig, Role
+from monitor.http.access import Access
+from monitor.http.access_config import AccessConfig, Role
 from monitor.http.api import Sources, table
 from monitor.http.api_changes import Changes
 from monitor.http.console import console

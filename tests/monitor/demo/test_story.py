@@ -8,7 +8,7 @@ import pytest
 
 from monitor.demo import daemon, story
 from monitor.demo.daemon import Addresses
-from monitor.http.access import Role
+from monitor.http.access_config import Role
 from monitor.rollback.config import Mode
 from monitor.service.config import load
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alerting.incident import Incident
-from monitor.http.access import Role
+from monitor.http.access_config import Role
 from monitor.http.endpoint import MAX_BODY, Endpoint
 from monitor.rollback.action import Action
 from monitor.store.store import StoreError

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from monitor.http.access import AccessConfig, Role
+from monitor.http.access_config import AccessConfig, Role
 from monitor.http.endpoint import Call, Endpoint
 from monitor.http.server import Server
 from monitor.http.tls import TlsConfig

@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from alerting.incident import Transition
 from alerting.message import Words, notice
-from monitor.http.access import Principal, Role
+from monitor.http.access import Principal
+from monitor.http.access_config import Role
 from monitor.http.console import POLICY, _local
 from monitor.http.rendering import Page, render
 from monitor.http.rooms import DEEDS

@@ -22,7 +22,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from alerting.network import Network
-from monitor.http.access import Access, AccessConfig, ClaimGrant, RefusedError, Role
+from monitor.http.access import Access, RefusedError
+from monitor.http.access_config import AccessConfig, ClaimGrant, Role
 from monitor.http.issuer import MAX_AGE, REFRESH, RETRY, Issuer, IssuerError
 from tests.kit.api_world import known
 from tests.kit.asgi import serving

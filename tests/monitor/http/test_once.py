@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.http.access import Principal, Role
+from monitor.http.access import Principal
+from monitor.http.access_config import Role
 from monitor.http.endpoint import Call, NoParameters, ProblemError
 from monitor.http.once import once
 from monitor.store.reply_table import KEPT

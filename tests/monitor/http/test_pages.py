@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from alerting.incident import Incident, Transition
-from monitor.http.access import Access, AccessConfig
+from monitor.http.access import Access
+from monitor.http.access_config import AccessConfig
 from monitor.http.page import POLICY, page, picture
 from monitor.http.pages import pages
 from monitor.http.server import Server

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from monitor.http.access import AccessConfig, Role
+from monitor.http.access_config import AccessConfig, Role
 from monitor.http.endpoint import Call, Endpoint
 from monitor.http.server import Heartbeat, Probe, Server, ServerError
 from monitor.http.tls import TlsConfig
