@@ -51,6 +51,11 @@ lint: setup  ## Style, types, import layers.
 	$(RUN)mypy
 	$(RUN)lint-imports
 
+audit: setup  ## What Tocsin is made of (dist/tocsin.cdx.json), and whether anything in it is known to be flawed.
+	mkdir -p dist
+	$(UV) export --frozen --quiet --format cyclonedx1.5 --preview-features sbom-export --all-extras --no-dev --output-file dist/tocsin.cdx.json
+	$(RUN)python .ci/audit.py $(ARGS)
+
 check: lint test test-slow test-chaos  ## Everything CI runs.
 
 chart: setup  ## Make the generated parts of the Helm chart anew, after a change of the configuration or the values.
@@ -59,4 +64,4 @@ chart: setup  ## Make the generated parts of the Helm chart anew, after a change
 clean:  ## Remove what the other commands made.
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
-.PHONY: help setup demo test test-slow dashboards chart bench fuzz lint check clean
+.PHONY: help setup demo test test-slow dashboards chart bench fuzz lint audit check clean
