@@ -1,7 +1,6 @@
 """Pairs: which features are watched together, and the codes of their pairs."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,9 @@ Codes = npt.NDArray[np.intp]
 
 PAIRS = 45
 """Pairs that are watched: all of ten features; of more, those that go together most closely in the reference."""
+
+MOST = 512
+"""Numeric features of which pairs are chosen; further ones are watched alone."""
 
 
 class Pairs:
@@ -48,7 +50,7 @@ def choose(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes])
         name for name, feature in features.items() if name not in ANSWERS and isinstance(feature.cells, NumericCells)
     ]
     scores = {}
-    for name in numeric:
+    for name in numeric[:MOST]:
         places = octiles(features[name].reference.counts)[codes[name]]
         if len({*places.tolist()} - {UNKNOWN}) > 1:
             column = np.append(SCORES, 0.0)[places]
@@ -58,5 +60,6 @@ def choose(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes])
     names = list(scores)
     matrix = np.column_stack(list(scores.values()))
     together = np.abs(matrix.T @ matrix) / len(matrix)
-    ranked = sorted(combinations(range(len(names)), 2), key=lambda pair: (-round(float(together[pair]), 6), pair))
-    return [(names[first], names[second]) for first, second in ranked[:PAIRS]]
+    first, second = np.triu_indices(len(names), 1)
+    closest = np.argsort(-together[first, second].round(6), kind="stable")[:PAIRS]
+    return [(names[first[place]], names[second[place]]) for place in closest]
