@@ -124,7 +124,7 @@ def _beside_the_engine() -> Row:
             lines(
                 "Drill",
                 "Predictions until the last simulated fault was found. It is tried every six hours.",
-                Query(f"max by (model) (tocsin_drill_events{{{MODEL}}})", "{{model}}"),
+                Query(f"max by (model, kind) (tocsin_drill_events{{{MODEL}}})", "{{model}}, {{kind}}"),
             ),
             lines(
                 "Streams",

@@ -1,7 +1,7 @@
 """The drill: would a fault be found now, with the baselines that are in use?
 
 A watch that has gone deaf looks like a model that is well. So the daemon keeps asking itself: a fresh watch of a
-baseline is fed with predictions that no healthy model gives, until it says so.
+baseline is fed with what no healthy model gives, on one of its clocks after the other, until it says so.
 """
 
 import time
@@ -10,24 +10,37 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from detectors.bets import Caution
-from monitor.detection.baseline import Baseline
+from detectors.cells import NumericCells
+from monitor.detection.baseline import OTHER, PREDICTION, Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.watch import Until, Watch
 from monitor.intake.events import ClassLabel, Prediction
+from monitor.intake.join import Joined
 
 LIMIT = 500
-"""Predictions in which the fault has to be found."""
+"""Events in which the fault has to be found."""
 STRANGE = "(a class of the drill)"
 AGAIN = 6 * 3600.0
 """Seconds until the same baseline is drilled again."""
+KINDS = {"inputs": "features", "answers": "predicted", "labels": "confusion"}
+"""What can be faulty, and what has to find it: another finding does not show that this one works."""
 
 _log = structlog.get_logger(__name__)
 
 
-def drill(baseline: Baseline, budget: float) -> int | None:
-    """How many predictions it takes until a watch of `baseline` opens an incident; None if LIMIT are not enough.
+def kinds(baseline: Baseline) -> list[str]:
+    """What can be drilled: not the labels of a model that had none."""
+    return [kind for kind in KINDS if kind != "labels" or baseline.labels]
 
-    Every feature is missing, and the answer is a class that never was, or a number out of any range.
+
+def drill(baseline: Baseline, budget: float, kind: str) -> int | None:
+    """How many faulty events it takes until a watch of `baseline` opens an incident; None if LIMIT are not enough.
+
+    Args:
+        baseline: what is normal.
+        budget: events per false alarm.
+        kind: one of KINDS. `inputs`: every feature is missing; `answers`: the model says a class that never was, or a
+            number out of any range; `labels`: each contradicts what the model said.
     """
     watch = Watch(
         baseline.model,
@@ -37,28 +50,59 @@ def drill(baseline: Baseline, budget: float) -> int | None:
         caution=Caution(),
         companions=Companions(()),
     )
-    answer: ClassLabel = 1e300 if baseline.regression else STRANGE
     for number in range(LIMIT):
         ts = baseline.ended + number
-        watch.take(Prediction(f"drill-{number}", ts, baseline.model, "", {}, answer), ts)
-    found = (moment.index + 1 for moment, judgement in watch.update() if judgement is not None)
-    return next(found, None)
+        if kind == "labels":
+            watch.take_label(_contradicted(baseline, number, ts))
+        else:
+            answer = _strange(baseline) if kind == "answers" else _usual(baseline)
+            watch.take(Prediction(f"drill-{number}", ts, baseline.model, "", {}, answer), ts)
+    for moment, _ in watch.update():
+        if any(finding.watched == KINDS[kind] for finding in watch.episode):
+            return moment.index + 1
+    return None
+
+
+def _usual(baseline: Baseline) -> ClassLabel:
+    """What the model said most often, or a number in the middle of its range."""
+    cells = baseline.features[PREDICTION].cells
+    if isinstance(cells, NumericCells):
+        return cells.uppers[len(cells.uppers) // 2]
+    return cells.values[0] if cells.values else OTHER
+
+
+def _strange(baseline: Baseline) -> ClassLabel:
+    return 1e300 if baseline.regression else STRANGE
+
+
+def _contradicted(baseline: Baseline, number: int, ts: float) -> Joined:
+    """A label of the classes in turn, for which the model said another, or a number far away."""
+    if baseline.regression:
+        said, label = _strange(baseline), _usual(baseline)
+    else:
+        named = [name for name in baseline.classes if sum(baseline.confusion[name].counts)]
+        label = named[number % len(named)]
+        said = next((name for name in baseline.classes if name not in (label, OTHER)), STRANGE)
+    return Joined(baseline.model, "", None, said, ts, label, None, ts)
 
 
 class Drills:
-    """Drills one baseline after the other, each when it is new and every AGAIN seconds. For one periodic job."""
+    """Drills one baseline after the other, with every kind of fault, each when it is new and every AGAIN seconds.
+
+    For one periodic job.
+    """
 
     def __init__(
         self,
         watches: Callable[[], Iterable[Watch]],
-        tell: Callable[[str, float], None],
+        tell: Callable[[str, str, float], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is drilled yet.
 
         Args:
             watches: what is watched now; only the baselines, which never change, are looked at.
-            tell: told the model and after how many predictions the fault was found, infinity if it was not.
+            tell: told the model, the kind of fault and after how many events it was found, infinity if it was not.
             clock: monotonic, in seconds.
         """
         self._watches = watches
@@ -77,7 +121,8 @@ class Drills:
             return
         bank = banks[model]
         self._drilled[bank.digest] = now
-        found = drill(bank.baseline, bank.budget)
-        if found is None:
-            _log.error("drill failed", model=model, predictions=LIMIT)
-        self._tell(model, float("inf") if found is None else float(found))
+        for kind in kinds(bank.baseline):
+            found = drill(bank.baseline, bank.budget, kind)
+            if found is None:
+                _log.error("drill failed", model=model, kind=kind, events=LIMIT)
+            self._tell(model, kind, float("inf") if found is None else float(found))

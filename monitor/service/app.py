@@ -143,13 +143,14 @@ def serve(
         reactions = Reactions(told, _rollback_policy(config), delivery.wake)
         reader = Reader(config, baselines, source, store, metrics, reactions)
         supervisor = Supervisor(reader.open, count=lambda why: metrics.running.restarts.at(why).inc())
+        drills = Drills(supervisor.watches, lambda model, kind, n: metrics.detection.drill.at(model, kind).set(n))
         turned = Heartbeat("the loop", STALLED, time.monotonic)
         jobs = [
             Job("commit", config.store.commit_every, reader.due.commit.set),
             Job("silence", min(config.detection.silence_after / 10, 30.0), reader.due.silence.set),
             Job("stall", STALL_CHECK, reader.due.stall.set),
             Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
-            Job("drill", 10.0, Drills(supervisor.watches, lambda m, n: metrics.detection.drill.at(m).set(n)).run_once),
+            Job("drill", 10.0, drills.run_once),
             Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
         ]
         if config.audit.signing_key is not None:

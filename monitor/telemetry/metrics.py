@@ -112,8 +112,9 @@ class Detection:
         )
         self.drill = make.gauge(
             "drill_events",
-            "Predictions until the last simulated fault was found, by model; +Inf if it was not.",
+            "Events until the last simulated fault was found, by model and kind; +Inf if it was not.",
             "model",
+            "kind",
         )
         self.companions = make.counter(
             "companion_detections_total",

@@ -91,7 +91,9 @@ CASES = {
     "TocsinMessagesDead": Case(
         {f'tocsin_outbox_messages{{{AT},receiver="r",state="dead"}}': "_x5 1+0x120"}, ("4m", "80m"), "8m"
     ),
-    "TocsinDrillFailed": Case({f'tocsin_drill_events{{{AT},model="m"}}': "7 7 7 Inf Inf Inf"}, ("2m",), "4m"),
+    "TocsinDrillFailed": Case(
+        {f'tocsin_drill_events{{{AT},model="m",kind="labels"}}': "7 7 7 Inf Inf Inf"}, ("2m",), "4m"
+    ),
     "TocsinJobFails": Case({f'tocsin_job_failures_total{{{AT},task="figures"}}': "0+1x60"}, ("14m",), "18m"),
     "TocsinJobMissing": Case(
         {

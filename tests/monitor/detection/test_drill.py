@@ -7,7 +7,7 @@ import pytest
 from detectors.bets import Caution
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
-from monitor.detection.drill import AGAIN, LIMIT, STRANGE, Drills, drill
+from monitor.detection.drill import AGAIN, KINDS, LIMIT, STRANGE, Drills, drill, kinds
 from monitor.detection.learning import build
 from monitor.detection.watch import Until, Watch
 from monitor.intake.events import Prediction
@@ -41,19 +41,33 @@ def watch(baseline: Baseline, budget: float = 1e5) -> Watch:
     )
 
 
-def test_the_fault_is_found_within_a_few_predictions(baseline: Baseline) -> None:
-    found = drill(baseline, 1e6)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_fault_is_found_within_a_few_events(baseline: Baseline, kind: str) -> None:
+    found = drill(baseline, 1e6, kind)
     assert found is not None
     assert found < 100 < LIMIT
 
 
 def test_a_fault_that_looks_normal_is_not_found() -> None:
-    assert drill(deaf(), 1e5) is None
+    assert [drill(deaf(), 1e5, kind) for kind in ("inputs", "answers")] == [None, None]
+
+
+def test_another_finding_does_not_stand_for_the_one_that_is_deaf(
+    baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "labels", "features")
+    assert drill(baseline, 1e6, "labels") is None
+    assert drill(baseline, 1e6, "inputs") is not None
+
+
+def test_labels_that_never_were_are_not_drilled(baseline: Baseline) -> None:
+    assert kinds(baseline) == list(KINDS)
+    assert kinds(deaf()) == ["inputs", "answers"]
 
 
 def test_each_baseline_has_its_turn_and_then_rests() -> None:
     now = 1000.0
-    told: list[tuple[str, float]] = []
+    told: list[tuple[str, str, float]] = []
     pipeline = make_pipeline()
     pipeline.process(records(World().events()))
     watched = [pipeline.watches["mail"], watch(deaf())]
@@ -61,16 +75,17 @@ def test_each_baseline_has_its_turn_and_then_rests() -> None:
     def everything() -> Iterator[Watch]:
         yield from watched
 
-    drills = Drills(everything, lambda model, events: told.append((model, events)), lambda: now)
+    drills = Drills(everything, lambda model, kind, events: told.append((model, kind, events)), lambda: now)
     for _ in range(4):
         drills.run_once()
-    assert [model for model, _ in told] == ["mail", "deaf"]
-    assert told[0][1] < LIMIT
-    assert told[1][1] == float("inf")
+    mail, deaf_one = [("mail", kind) for kind in KINDS], [("deaf", "inputs"), ("deaf", "answers")]
+    assert [(model, kind) for model, kind, _ in told] == [*mail, *deaf_one]
+    assert all(events < LIMIT for _, _, events in told[:3])
+    assert [events for *_, events in told[3:]] == [float("inf")] * 2
     now += AGAIN
     drills.run_once()
-    assert [model for model, _ in told] == ["mail", "deaf", "mail"]
+    assert [(model, kind) for model, kind, _ in told[5:]] == mail
     now += 1
     watched[:] = []
     drills.run_once()
-    assert len(told) == 3
+    assert len(told) == 8

@@ -23,7 +23,7 @@ SPECIFIED = {
     "events_total": ["model", "kind"],
     "http_events_total": ["outcome"],
     "delivery_seconds": ["receiver"],
-    "drill_events": ["model"],
+    "drill_events": ["model", "kind"],
     "evidence": ["model", "kind", "name"],
     "incident_opened_timestamp_seconds": ["incident", "model", "version", "verdict", "severity"],
     "incidents_open": ["model", "verdict", "severity"],
