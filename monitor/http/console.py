@@ -20,6 +20,7 @@ from monitor.http.endpoint import Endpoint, ProblemError, address, body_of, in_w
 from monitor.http.rendering import Page, asset, render
 from monitor.http.rooms import Ask, Rooms
 from monitor.http.sessions import Session, Sessions
+from monitor.http.tls import certificate
 from monitor.rollback.registry import RegistryError
 from monitor.store.store import StoreError
 
@@ -121,20 +122,21 @@ class _Doors:
         to = _local(request.query_params.get("to", HOME))
         if self._access.is_open:
             return RedirectResponse(to, _SEE_OTHER, _HEADERS)
-        return self._html(None, Page("sign_in.html", {"to": to, "why": None}))
+        return self._html(None, Page("sign_in.html", {"to": to, "why": None, "certificate": certificate(request)}))
 
     def sign_in(self, request: Request, given: dict[str, str]) -> Response:
-        """Trade a token for a session."""
-        to = _local(given.get("to", HOME))
+        """Trade a token for a session; or, without one, the certificate that the browser has shown."""
+        to, token, shown = _local(given.get("to", HOME)), given.get("token", "").strip(), certificate(request)
         try:
-            who = self._access.enter([f"Bearer {given.get('token', '').strip()}"], address(request))
+            who = self._access.enter([f"Bearer {token}"] if token else [], address(request), certificate=shown)
         except RefusedError as error:
             why = "this token is not known" if error.status is HTTPStatus.UNAUTHORIZED else str(error)
             headers = {name: value for name, value in error.headers.items() if name == "retry-after"}
-            return self._html(None, Page("sign_in.html", {"to": to, "why": why}), error.status, headers)
+            page = Page("sign_in.html", {"to": to, "why": why, "certificate": shown})
+            return self._html(None, page, error.status, headers)
         response = RedirectResponse(to, _SEE_OTHER, _HEADERS)
         if not self._access.is_open:
-            self._sessions.begin(who, response)
+            self._sessions.begin(who, request, response)
             _log.info("signed in", who=who.name, role=who.role, address=address(request))
         return response
 

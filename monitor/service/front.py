@@ -87,7 +87,7 @@ def _server(
     refused: Callable[[HTTPStatus], None],
 ) -> Server:
     store, settings = at.store, config.server
-    sessions = Sessions(time.monotonic, secure=settings.tls is not None)
+    sessions = Sessions(time.monotonic)
     return Server(
         settings.host,
         settings.port,

@@ -47,7 +47,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         access=access,
         health={},
         readiness={},
-        pages=pages(One(incident, exhibit), access, Sessions(lambda: 0.0, secure=False)),
+        pages=pages(One(incident, exhibit), access, Sessions(lambda: 0.0)),
     )
     server.start()
     try:

@@ -26,6 +26,7 @@ from monitor.http.console import console
 from monitor.http.endpoint import Endpoint
 from monitor.http.intake import Intake, IntakeConfig, taking
 from monitor.http.issuer import Issuer
+from monitor.http.pages import pages
 from monitor.http.rooms import Rooms
 from monitor.http.server import Server
 from monitor.http.sessions import Sessions
@@ -142,8 +143,11 @@ def served_api(folder: Path, *, tokens: bool = True, keyed: bool = False, **limi
         intake = taking(Intake(settings, topic, keyed, count, time.time, time.monotonic, store.replies))
         endpoints = table(sources, changes, intake, is_open=access.is_open)
         parts: dict[str, Any] = {"registry": CollectorRegistry(), "health": {}, "readiness": {}}
-        sessions = Sessions(time.monotonic, secure=False)
-        parts["pages"] = console(endpoints, access, sessions, Rooms(store, lambda: NOW))
+        sessions = Sessions(time.monotonic)
+        parts["pages"] = [
+            *pages(store, access, sessions),
+            *console(endpoints, access, sessions, Rooms(store, lambda: NOW)),
+        ]
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, **parts)
         server.start()
         try:

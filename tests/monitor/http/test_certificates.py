@@ -1,6 +1,7 @@
 """People who are known by their certificates, over real TLS."""
 
 import ssl
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from monitor.http.access_config import AccessConfig, Role
+from monitor.http.console import console
 from monitor.http.endpoint import Call, Endpoint
+from monitor.http.rooms import Rooms
 from monitor.http.server import Server
+from monitor.http.sessions import Sessions
 from monitor.http.tls import TlsConfig
 from tests.kit.api_world import TOKENS, configured, known
 from tests.kit.certificates import Identity, self_signed, signed
@@ -25,6 +29,13 @@ PEOPLE = [
     {"name": "ci", "subject": "URI:spiffe://prod/ci", "role": "viewer"},
     {"name": "eve", "subject": "CN:eve", "role": "admin"},
 ]
+
+
+class Nothing:
+    """No exhibits."""
+
+    def exhibit(self, incident: str) -> None:
+        raise AssertionError(incident)
 
 
 class Site:
@@ -50,6 +61,8 @@ class Site:
         access = known(AccessConfig.model_validate({"certificates": PEOPLE, "tokens": configured()}), self.refused)
         files = {"cert_file": self.own.certificate, "key_file": self.own.key}
         given = TlsConfig.model_validate(files | {"client_ca_file": self.authority.certificate} | tls)
+        rooms = Rooms(Nothing(), time.time)
+        parts["pages"] = console(endpoints, access, Sessions(time.monotonic), rooms)
         server = Server("127.0.0.1", 0, endpoints=endpoints, access=access, tls=given, **parts)
         server.start()
         try:
@@ -169,3 +182,15 @@ def test_nobody_is_there_twice() -> None:
     ):
         with pytest.raises(ValidationError):
             AccessConfig.model_validate(wrong)
+
+
+def test_a_certificate_signs_in_to_the_console(site: Site) -> None:
+    for shown, status in ((site.holder("ada"), 303), (site.holder("nobody"), 401), (None, 401)):
+        tls = ssl.create_default_context(cafile=site.own.certificate)
+        if shown is not None:
+            tls.load_cert_chain(*shown)
+        with httpx.Client(verify=tls, base_url=site.url, headers={"origin": site.url}) as browser:
+            assert ("CN:ada" in browser.get("/console/sign-in").text) is (status == 303)
+            answer = browser.post("/console/sign-in", data={"token": ""})
+        assert answer.status_code == status
+        assert answer.headers.get("set-cookie", "").startswith("__Host-tocsin=") is (status == 303)

@@ -147,17 +147,29 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(api: Api, browse: 
     assert httpx.get(f"{api.url}/console", headers=copy, verify=NO_TLS).status_code == 303
 
 
+def asked(name: bytes, value: bytes, scheme: str = "http") -> Request:
+    return Request({"type": "http", "scheme": scheme, "path": "/", "headers": [(b"host", b"t"), (name, value)]})
+
+
+def test_over_tls_a_plain_cookie_is_none() -> None:
+    sessions, response = Sessions(lambda: 0.0), Response()
+    sessions.begin(Principal("ann", Role.VIEWER), asked(b"origin", b"http://t"), response)
+    cookie = response.headers["set-cookie"].partition(";")[0].encode()
+    assert sessions.of(asked(b"cookie", cookie)) is not None
+    assert sessions.of(asked(b"cookie", cookie, "https")) is None
+
+
 def test_a_session_has_an_end_and_a_name_has_only_so_many() -> None:
     now = [0.0]
-    sessions = Sessions(lambda: now[0], secure=True, epoch=lambda: 1000.0)
+    sessions = Sessions(lambda: now[0], epoch=lambda: 1000.0)
 
     def begin(name: str, until: float | None = None) -> Request:
         response = Response()
-        sessions.begin(Principal(name, Role.VIEWER, until=until), response)
+        sessions.begin(Principal(name, Role.VIEWER, until=until), asked(b"origin", b"https://tocsin.example"), response)
         cookie = response.headers["set-cookie"].partition(";")[0]
         assert cookie.startswith("__Host-tocsin=")
         assert "Secure" in response.headers["set-cookie"]
-        return Request({"type": "http", "headers": [(b"cookie", cookie.encode())]})
+        return asked(b"cookie", cookie.encode())
 
     other, mine = begin("bob"), [begin("ann") for _ in range(KEPT + 2)]
     assert [sessions.of(each) is not None for each in mine] == [False, False, *[True] * KEPT]
@@ -179,6 +191,13 @@ def test_signing_in_leads_nowhere_else(start: str, rest: str) -> None:
     assert to == "/console" or to.startswith(("/console/", "/console?"))
     assert to.isprintable()
     assert "\\" not in to
+
+
+def test_who_is_signed_in_sees_the_file_of_an_incident_too(api: Api, browse: type[Browser]) -> None:
+    browser = browse(api, "mail-viewer")
+    assert "label_flip" in browser.see("/incidents/a1")
+    browser.see("/incidents/b2", 404)
+    browse(api).see("/incidents/a1", 401)
 
 
 def test_every_page_has_its_policy(api: Api, browse: type[Browser]) -> None:

@@ -65,7 +65,7 @@ def serve(shelf: Shelf, access: AccessConfig) -> Server:
         access=known,
         health={},
         readiness={},
-        pages=pages(shelf, known, Sessions(lambda: 0.0, secure=False)),
+        pages=pages(shelf, known, Sessions(lambda: 0.0)),
     )
 
 
