@@ -39,16 +39,21 @@ class Visit:
         self.complaints: list[str] = []
         page.on("console", self._logged)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(request.url))
+        page.on("requestfailed", self._failed)
 
     def _logged(self, message: Any) -> None:
         if message.type in ("error", "warning"):  # and not advice
             self.complaints.append(message.text)
 
+    def _failed(self, request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # somebody has gone on before all was there
+            self.complaints.append(f"{request.url}: {request.failure}")
+
     def click(self, words: str) -> None:
         """Click a link or a button by what stands on it, and wait for the page behind it."""
         found = self.page.get_by_role("link", name=words, exact=True)
-        self.page.get_by_role("button", name=words, exact=True).or_(found).first.click()
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=words, exact=True).or_(found).first.click()
 
     def fits(self) -> bool:
         """Whether nobody has to scroll sideways."""
