@@ -11,14 +11,15 @@ import signal
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from alerting.incident import Incident, Transition
 from monitor.intake.source import Partition
 from monitor.store.store import Store
 from monitor.store.tables import WHOLE
@@ -60,8 +61,19 @@ def configured(broker: ApacheKafka, topic: str, store: str | Path, folder: Path,
     return config | {"alerting": {"receivers": [receiver], "network": {"allow": ["127.0.0.1"]}}}
 
 
-def ids(hook: Server) -> Counter[str]:
-    return Counter(request.headers["webhook-id"] for request in hook.requests)
+def heard(hook: Server) -> dict[str, Incident]:
+    """What was told under each id. Whatever is told again says the same."""
+    found: dict[str, Incident] = {}
+    for request in list(hook.requests):
+        incident = msgspec.convert(json.loads(request.body)["tocsin"], Transition, strict=False).incident
+        assert found.setdefault(request.headers["webhook-id"], incident) == incident
+    return found
+
+
+def known(hook: Server) -> list[tuple[object, ...]]:
+    """What people know of each incident in the end. Steps of one turn are told as one, so ids depend on the turns."""
+    last = {incident.id: incident for incident in sorted(heard(hook).values(), key=lambda each: each.transitions)}
+    return told(last.values())
 
 
 def outcome(store: str | Path) -> tuple[dict[str, bytes], list[tuple[object, ...]]]:
@@ -72,8 +84,8 @@ def outcome(store: str | Path) -> tuple[dict[str, bytes], list[tuple[object, ...
 @pytest.fixture(scope="module")
 def whole(
     apache_kafka: ApacheKafka, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, bytes], list[tuple[object, ...]], set[str]]:
-    """The run without."""
+) -> tuple[dict[str, bytes], list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """The run without: the state, the incidents, and what was told of them."""
     folder, name = tmp_path_factory.mktemp("whole"), new_topic(apache_kafka)
     apache_kafka.write(name, events)
     with Server() as hook:
@@ -84,20 +96,20 @@ def whole(
         try:
             wait_until(lambda: sum(offsets(store).values()) >= len(events), replica.said, 600)
             states, incidents = outcome(store)
-            wait_until(lambda: len(ids(hook)) >= len(incidents), replica.said)
+            wait_until(lambda: len(known(hook)) == len(incidents), replica.said)
             assert replica.end() == 0
         finally:
             replica.kill()
             hook.shutdown()
         assert len(incidents) >= len(MODELS)
-        return states, incidents, set(ids(hook))
+        return states, incidents, known(hook)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_kill9_loop_no_loss(
     apache_kafka: ApacheKafka,
     events: list[bytes],
-    whole: tuple[dict[str, bytes], list[tuple[object, ...]], set[str]],
+    whole: tuple[dict[str, bytes], list[tuple[object, ...]], list[tuple[object, ...]]],
     hook: Server,
     tmp_path: Path,
     request: pytest.FixtureRequest,
@@ -136,9 +148,9 @@ def test_kill9_loop_no_loss(
         wait_until(replica.ready, replica.said)  # if there is nothing left to read, it could be asked to end too soon
         wait_until(lambda: read() == count, replica.said, 300 + count / 200)
         states, incidents, expected = whole
-        wait_until(lambda: set(ids(hook)) >= expected, replica.said)
+        wait_until(lambda: known(hook) == expected, replica.said)
         assert replica.end() == 0
     finally:
         replica.kill()
     assert outcome(store) == (states, incidents)
-    assert set(ids(hook)) == expected
+    assert known(hook) == expected
