@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from alerting.section import Section
+from monitor.rollback.model_signature import ModelSignature
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -97,6 +98,8 @@ class RollbackConfig(Section):
     """Mode auto: seconds between the announcement and the move, in which a person can deny it."""
     verify: Literal["when possible", "always"] = "when possible"
     """Whether a target whose artefact cannot be read and compared with its digest may be served."""
+    signature: ModelSignature | None = None
+    """Whose signature the artefact of a target has to have; without it, nobody's."""
     follow_within: Positive = 600.0
     """Seconds in which servers have to follow the alias."""
     recover_within: Positive = HOUR

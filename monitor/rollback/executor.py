@@ -12,6 +12,7 @@ import structlog
 
 from monitor.rollback.action import OPEN_STATES, Action, ActionLog, ActionState, Allowed
 from monitor.rollback.config import Mode, RollbackConfig
+from monitor.rollback.model_signature import Unsigned, nobody_asks
 from monitor.rollback.move import Mover, Telling
 from monitor.rollback.policy import (
     Case,
@@ -49,6 +50,7 @@ class RollbackExecutor:
         clock: Epoch seconds of the wall clock.
         on_state: Told of every action that came into another state, after it was saved. A crash in between loses the
             call, so what must not be lost belongs into the log.
+        unsigned: Looks at the signature of a target's artefact before it may serve.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RollbackExecutor:
         alias: str,
         clock: Callable[[], float],
         on_state: Callable[[Action], None],
+        unsigned: Unsigned = nobody_asks,
     ) -> None:
         self._registry = registry
         self._actions = log
@@ -69,7 +72,7 @@ class RollbackExecutor:
         self._clock = clock
         self._on_state = on_state
         self._telling = Telling(alias, clock)
-        self._mover = Mover(registry, config, self._telling)
+        self._mover = Mover(registry, config, self._telling, unsigned)
 
     def run_once(self) -> None:
         """Take every unfinished action as far as it goes now, oldest first, one at a time for each model."""

@@ -118,13 +118,16 @@ class FileRegistry:
 
     def artefact_digest(self, model: str, version: str) -> str | None:
         """The digest of the file or folder that `uri` names; see `ModelRegistry.artefact_digest`."""
-        uri = self._version(self._model(self._read(), model), model, version).uri
-        if uri is None or ("://" in uri and not uri.startswith("file:///")):
-            return None
+        path = self._artefact(model, version)
         try:
-            return of_path(self._path.parent / uri.removeprefix("file://"))
+            return None if path is None else of_path(path)
         except OSError as error:
-            raise RegistryError(f"the artefact {uri} cannot be read: {error.strerror}", passing=True) from None
+            raise RegistryError(f"the artefact {path} cannot be read: {error.strerror}", passing=True) from None
+
+    def fetch(self, model: str, version: str, into: Path) -> Path | None:  # noqa: ARG002 - it is here already
+        """The folder that `uri` names; see `ModelRegistry.fetch`."""
+        path = self._artefact(model, version)
+        return path if path is not None and path.is_dir() else None
 
     def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
         """Set or withdraw (None) the known-good mark of one version, with its signature."""
@@ -186,6 +189,13 @@ class FileRegistry:
             raise RegistryError(
                 f"the registry file {self._path} cannot be written: {error.strerror}", passing=True
             ) from None
+
+    def _artefact(self, model: str, version: str) -> Path | None:
+        """Where a version's artefact is; None where nobody says, or somewhere else than on this machine."""
+        uri = self._version(self._model(self._read(), model), model, version).uri
+        if uri is None or ("://" in uri and not uri.startswith("file:///")):
+            return None
+        return self._path.parent / uri.removeprefix("file://")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ elsewhere. Whether it does or not, `move` reads the alias before and after.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -135,6 +136,10 @@ class HttpRegistry:
         if self._config.artefact is None:
             return None
         return self._rest.digest_of(self._path(self._config.artefact, {"model": model, "version": version}))
+
+    def fetch(self, model: str, version: str, into: Path) -> Path | None:  # noqa: ARG002 - see below
+        """None: what `artefact` gives is one file, and a signature lies beside the files that it is about."""
+        return None
 
     def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:
         """Set or withdraw (None) the known-good mark of one version, with its signature."""

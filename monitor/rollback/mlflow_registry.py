@@ -17,6 +17,7 @@ And one on a model that Tocsin writes after a rollback, for whoever trains: `toc
 """
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -138,15 +139,27 @@ class MlflowRegistry:
 
     def artefact_digest(self, model: str, version: str) -> str | None:
         """The digest of what the server's own artefact store holds; see `monitor.rollback.registry.ModelRegistry`."""
-        query = {"name": model, "version": self._number(model, version)}
-        uri = self._rest.call(_UriAnswer, "GET", "model-versions/get-download-uri", query=query).artifact_uri
-        if not uri.startswith(_PROXIED):
-            return None  # in a store that only MLflow's clients can reach
-        place = uri.removeprefix(_PROXIED).lstrip("/")
+        place = self._place(model, version)
+        if place is None:
+            return None
         files = self._files(place)
         if not files:
             return self._rest.digest(place)
         return of_folder({name: self._rest.digest(f"{place}/{name}") for name in files})
+
+    def fetch(self, model: str, version: str, into: Path) -> Path | None:
+        """A copy of the folder in the server's own artefact store; see `monitor.rollback.registry.ModelRegistry`."""
+        place = self._place(model, version)
+        files = [] if place is None else self._files(place)
+        for name in files:
+            self._rest.save(f"{place}/{name}", into / name)
+        return into if files else None
+
+    def _place(self, model: str, version: str) -> str | None:
+        """Where the server keeps a version's artefact; None if that is a store that only MLflow's clients can reach."""
+        query = {"name": model, "version": self._number(model, version)}
+        uri = self._rest.call(_UriAnswer, "GET", "model-versions/get-download-uri", query=query).artifact_uri
+        return uri.removeprefix(_PROXIED).lstrip("/") if uri.startswith(_PROXIED) else None
 
     def _files(self, place: str, below: str = "") -> list[str]:
         """The files of a folder, by their path inside it; none if it is a file itself."""
@@ -154,6 +167,8 @@ class MlflowRegistry:
         found: list[str] = []
         for file in self._rest.call(_ListAnswer, "GET", "artifacts", query={"path": path}, api=ARTIFACTS).files:
             name = f"{below}/{file.path.rpartition('/')[2]}".lstrip("/")
+            if name.rpartition("/")[2] in {"", ".", ".."}:
+                raise RegistryError(f"the artefact {place} has a file without a name of its own", passing=False)
             found += self._files(place, name) if file.is_dir else [name]
             if len(found) > _MAX_FILES:
                 raise RegistryError(f"the artefact {place} has more than {_MAX_FILES} files", passing=False)

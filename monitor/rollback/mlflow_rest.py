@@ -4,7 +4,9 @@ import base64
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import quote
 
@@ -141,12 +143,24 @@ class MlflowRest:
 
     def digest_of(self, path: str) -> str:
         """`sha256:<hex>` of what is at a path below `url`. Raises RegistryError."""
+        with self._chunks(path) as chunks:
+            return of_chunks(chunks)
+
+    def save(self, place: str, to: Path) -> None:
+        """Keep a copy of a stored artefact's content; its folders are made. Raises RegistryError, or OSError."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with self._chunks(f"{ARTIFACTS}/artifacts/{quote(place)}") as chunks, to.open("xb") as file:
+            file.writelines(chunks)
+
+    @contextmanager
+    def _chunks(self, path: str) -> Iterator[Iterator[bytes]]:
+        """What is at a path below `url`, which may be large, in parts."""
         asked = "GET artifacts"
         try:
             with self._client.stream("GET", f"{self._config.url}/{path}", headers=self._authorization()) as response:
                 if not response.is_success:
                     raise self._refusal(asked, response, self._content(asked, response))
-                return of_chunks(response.iter_bytes())
+                yield response.iter_bytes()
         except httpx.HTTPError as error:
             raise self._failure(asked, error) from None
 

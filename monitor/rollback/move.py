@@ -11,6 +11,7 @@ import msgspec
 
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import Mode, RollbackConfig
+from monitor.rollback.model_signature import Unsigned, nobody_asks
 from monitor.rollback.policy import Case, advanced, floor_of, trouble_began, unsafe, utc
 from monitor.rollback.registry import AliasMovedError, ModelRegistry, ModelVersion, RegistryError
 
@@ -45,11 +46,16 @@ class Telling:
 class Mover:
     """Carries out intents, and watches what comes of them."""
 
-    def __init__(self, registry: ModelRegistry, config: RollbackConfig, telling: Telling) -> None:
+    def __init__(
+        self, registry: ModelRegistry, config: RollbackConfig, telling: Telling, unsigned: Unsigned = nobody_asks
+    ) -> None:
         self._registry = registry
+        self._unsigned = unsigned
         self._config = config
         self._telling = telling
         self._read: dict[tuple[str, str], tuple[float, str | None]] = {}
+        self._signed: dict[tuple[str, str], float] = {}
+        """When signatures were found good."""
 
     def carry_out(self, action: Action, case: Case, *, still_mine: Callable[[], bool]) -> Action | None:
         """From an intent to its end, whether it was written a moment ago or before a crash.
@@ -87,7 +93,7 @@ class Mover:
             return f"{action.to_version} is no longer there"
         floor = floor_of(versions, action.model, self._config)
         began, carried = trouble_began(action, case), case.answers.carried()
-        flaw = unsafe(target, bad, began, floor, carried) or self._tampered(target)
+        flaw = unsafe(target, bad, began, floor, carried) or self._tampered(target) or self._forged(target)
         return None if flaw is None else f"{target.version} is no longer a version that is known to be good: {flaw}"
 
     def settle(self, action: Action, error: RegistryError) -> Action:
@@ -145,6 +151,15 @@ class Mover:
             digest = self._registry.artefact_digest(*key)
             self._read = {key: (self._telling.now(), digest)}
         return digest
+
+    def _forged(self, target: ModelVersion) -> str | None:
+        """Why the signature of the target's artefact is no good, or None; a good one is not looked at again at once."""
+        key, now = (target.model, target.version), self._telling.now()
+        if 0.0 <= now - self._signed.get(key, -REREAD) < REREAD:
+            return None
+        flaw = self._unsigned(*key)
+        self._signed = {} if flaw is not None else {key: self._telling.now()}
+        return flaw
 
     def _elsewhere(self, action: Action, found: str) -> Action:
         """The end of an intent whose alias has left the bad version."""

@@ -1,6 +1,7 @@
 """The model registry as Tocsin needs it: read versions and one alias, move the alias, mark versions."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -81,6 +82,12 @@ class ModelRegistry(Protocol):
         """`sha256:<hex>` of a version's artefact as it is now, read anew; None where the registry cannot read it.
 
         Of a folder, it is the digest of the list that `sha256sum` would print of its files, sorted by name.
+        """
+
+    def fetch(self, model: str, version: str, into: Path) -> Path | None:
+        """The folder of a version's artefact as it is now: its own place, or a copy in the empty folder `into`.
+
+        None where it is no folder, or the registry cannot read it. What is in it is not trusted yet.
         """
 
     def mark(self, model: str, version: str, *, known_good_at: float | None, signature: str | None = None) -> None:

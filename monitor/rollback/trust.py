@@ -35,6 +35,7 @@ class TrustedRegistry:
         self.mark = inner.mark
         self.pin = inner.pin
         self.artefact_digest = inner.artefact_digest
+        self.fetch = inner.fetch
         self.close = inner.close
 
     def current(self, model: str) -> ModelVersion:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from monitor.detection.answers import STATE, Answers
 from monitor.http.hooks import hooks
-from monitor.rollback import signing
+from monitor.rollback import model_signature, signing
 from monitor.rollback.action import ACTED_STATES, Action
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
@@ -20,6 +20,7 @@ from monitor.rollback.known_good import KnownGoodConfig, Marker, Sign
 from monitor.rollback.mark import REGISTRY
 from monitor.rollback.mlflow_hook import AliasChange
 from monitor.rollback.mlflow_registry import MlflowConfig, MlflowRegistry
+from monitor.rollback.model_signature import ModelSignature, Unsigned, nobody_asks
 from monitor.rollback.registry import ModelRegistry, ModelVersion, RegistryError
 from monitor.rollback.trust import TrustedRegistry
 from monitor.service.cases import case_of
@@ -125,7 +126,7 @@ def verifier(config: KnownGoodConfig) -> Callable[[ModelVersion], bool] | None:
 def _key_errors(place: str) -> Iterator[None]:
     try:
         yield
-    except (AuditError, OSError, UnicodeError) as error:
+    except (AuditError, OSError, ValueError) as error:
         raise ConfigError((Problem(place, str(error)),)) from None
 
 
@@ -133,6 +134,13 @@ def trusted(config: Config, registry: ModelRegistry, store: Store) -> TrustedReg
     """The registry, of whose marks only those count that the configuration trusts. Raises ConfigError."""
     wanted = config.known_good
     return TrustedRegistry(registry, store.marks.of, verifier(wanted), wanted.vouchers)
+
+
+def _unsigned(wanted: ModelSignature | None, registry: ModelRegistry) -> Unsigned:
+    if wanted is None:
+        return nobody_asks
+    with _key_errors("rollback.signature"):
+        return model_signature.verifier(wanted, registry)
 
 
 def executor(
@@ -151,4 +159,5 @@ def executor(
         alias=config.registry.alias if config.registry is not None else "",
         clock=time.time,
         on_state=on_state,
+        unsigned=_unsigned(config.rollback.signature, registry),
     )

@@ -54,8 +54,25 @@ def _made(folder: Path, name: str, by: Identity | None, host: str, ends: timedel
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host)), *others])
     may_sign = x509.BasicConstraints(ca=by is None, path_length=None)
     made = builder.add_extension(address, critical=False).add_extension(may_sign, critical=True)
+    made = made.add_extension(_usage(authority=by is None), critical=True)
     identity = Identity(folder / f"{name}.crt", folder / f"{name}.key")
     identity.certificate.write_bytes(made.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     identity.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
     return identity
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    """What the key may do: sign, and vouch for others if it is an authority's."""
+    never = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=authority, crl_sign=authority, **never)

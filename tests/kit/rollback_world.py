@@ -14,6 +14,7 @@ from monitor.rollback.action import Action, ActionState, Allowed
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.executor import RollbackExecutor
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
+from monitor.rollback.model_signature import Unsigned, nobody_asks
 from monitor.rollback.policy import Case, consider
 from monitor.rollback.registry import ModelVersion, Pin, RegistryError
 from tests.kit.incidents import OPENED_AT, incident
@@ -58,6 +59,7 @@ class World:
         self.troubles: tuple[str, ...] = ()
         self.poisoned = 1
         self.stopped: str | None = None
+        self.unsigned: Unsigned = nobody_asks
         self.calls: list[str] = []
         """Every call of the executor, before and after it took effect: `move`, `moved`, `advance moved`, ..."""
         self.moves: list[tuple[str, str, str]] = []
@@ -128,6 +130,7 @@ class World:
             alias="champion",
             clock=lambda: self.now,
             on_state=self._enter,
+            unsigned=self.unsigned,
         )
 
     def config(self, **keys: Any) -> RollbackConfig:
@@ -183,6 +186,9 @@ class WatchedRegistry:
     def artefact_digest(self, model: str, version: str) -> str | None:
         self._world.reach("artefact_digest")
         return self._inner.artefact_digest(model, version)
+
+    def fetch(self, model: str, version: str, into: Path) -> Path | None:
+        return self._inner.fetch(model, version, into)
 
     def move(self, model: str, *, expected: str, to: str) -> None:
         self._world.reach("move")
