@@ -14,7 +14,7 @@ from monitor.commands import messages as message_commands
 from monitor.commands import rollback as rollback_commands
 from monitor.commands import store as store_commands
 from monitor.commands.drill import drill
-from monitor.commands.inputs import input_errors, parse_time, reading
+from monitor.commands.inputs import input_errors, owner_key, parse_time, private_key, reading
 from monitor.commands.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show, warn
 from monitor.detection.baseline import Baseline, describe, load, save
 from monitor.detection.watch import Until
@@ -108,12 +108,14 @@ def baseline_build(
     out: Annotated[Path, typer.Option(help="Where to write the baseline.")],
     model: Annotated[str | None, typer.Option(help="Which model, if the logs have several.")] = None,
     until: ReferenceUntil = None,
+    key: Annotated[Path | None, typer.Option(help="Sign it with this Ed25519 private key, PEM.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Learn a baseline from verified events, freeze it and print its digest."""
+    signing = None if key is None else private_key(key)
     with input_errors(), reading(FileSource(logs), output) as (source, advance):
         learnt = learn(read_events(source, warn, advance), model, parse_time(until) if until else float("inf"))
-        save(learnt, out)
+        save(learnt, out, signing)
     _show(learnt, output)
 
 
@@ -124,15 +126,31 @@ def baseline_show(file: Path, output: OutputOption = Output.TEXT) -> None:
         _show(load(file), output)
 
 
+@baseline_app.command("sign", epilog="Example: tocsin baseline sign net-ids.baseline.json --key key.pem")
+def baseline_sign(
+    file: Path,
+    key: Annotated[Path, typer.Option(help="An Ed25519 private key, PEM.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Vouch for a baseline, once you have looked at it. A signature that it had is replaced."""
+    signing = private_key(key)
+    with input_errors():
+        found = load(file)
+        save(found, file, signing)
+    show({"signed": True, "digest": found.digest}, f"{file}: signed, {found.digest}", output)
+
+
 @baseline_app.command("verify", epilog="Example: tocsin baseline verify net-ids.baseline.json --digest sha256:...")
 def baseline_verify(
     file: Path,
     digest: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="Whose signature it must have: an Ed25519 key, PEM.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Check that a baseline is what it was when it was frozen. Exits 1 if it is another one."""
+    owner = None if public_key is None else owner_key(public_key)
     with input_errors():
-        found = load(file).digest
+        found = load(file, owner).digest
     if digest is not None and digest != found:
         typer.echo(f"{file}: has digest {found}, not {digest}", err=True)
         raise typer.Exit(FOUND)

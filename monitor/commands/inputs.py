@@ -3,7 +3,9 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -42,3 +44,23 @@ def reading(source: FileSource, output: Output) -> Iterator[tuple[FileSource, Ca
     with contextlib.closing(source), Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("reading", total=None)
         yield source, lambda: bar.update(task, completed=source.bytes_read, total=source.bytes_total)
+
+
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """The key to sign with. Ends the command if it is none."""
+    from monitor.store.audit import AuditError, read_key  # noqa: PLC0415 - few commands need it, and it takes long
+
+    try:
+        return read_key(path.read_text())
+    except (AuditError, UnicodeDecodeError, OSError) as error:
+        fail(f"{path}: {getattr(error, 'strerror', None) or error}")
+
+
+def owner_key(path: Path) -> Ed25519PublicKey:
+    """The public key of whoever must have signed. Ends the command if it is none."""
+    from monitor.store.audit import AuditError, read_public_key  # noqa: PLC0415 - see `private_key`
+
+    try:
+        return read_public_key(path.read_text())
+    except (AuditError, UnicodeDecodeError, OSError) as error:
+        fail(f"{path}: {getattr(error, 'strerror', None) or error}")

@@ -3,12 +3,15 @@
 Nothing re-learns a baseline silently: an attacker who is slow enough wins against every window that moves with him.
 """
 
+import base64
 from bisect import bisect_right
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from detectors.bets import Reference
 from detectors.cells import Cells, NumericCells
@@ -119,14 +122,22 @@ def decode(raw: bytes) -> Baseline:
         raise BaselineError(f"not a baseline: {error}") from error
 
 
-def save(baseline: Baseline, path: Path) -> None:
-    """Write the baseline with its digest."""
-    body = msgspec.json.encode({"digest": baseline.digest, "baseline": baseline}, order="deterministic")
+class _File(msgspec.Struct, omit_defaults=True):
+    digest: str
+    baseline: Baseline
+    signature: str | None = None
+    """Of the digest, in base64."""
+
+
+def save(baseline: Baseline, path: Path, key: Ed25519PrivateKey | None = None) -> None:
+    """Write the baseline with its digest, signed if there is a key."""
+    signature = None if key is None else base64.b64encode(key.sign(_told(baseline.digest))).decode()
+    body = msgspec.json.encode(_File(baseline.digest, baseline, signature), order="deterministic")
     path.write_bytes(msgspec.json.format(body, indent=1))
 
 
-def load(path: Path) -> Baseline:
-    """Read a baseline and verify its digest. Raises BaselineError."""
+def load(path: Path, key: Ed25519PublicKey | None = None) -> Baseline:
+    """Read a baseline and verify its digest; with a key, also that its owner has signed it. Raises BaselineError."""
 
     class Made(msgspec.Struct):
         format: int
@@ -135,16 +146,12 @@ def load(path: Path) -> Baseline:
         digest: str
         baseline: Made
 
-    class File(msgspec.Struct):
-        digest: str
-        baseline: Baseline
-
     try:
         raw = path.read_bytes()
         made = msgspec.json.decode(raw, type=OfAnyFormat).baseline.format
         if made != FORMAT:
             raise BaselineError(f"{path}: format {made}, this version reads {FORMAT}")
-        file = msgspec.json.decode(raw, type=File)
+        file = msgspec.json.decode(raw, type=_File)
     except OSError as error:
         raise BaselineError(f"{path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -153,7 +160,23 @@ def load(path: Path) -> Baseline:
         raise BaselineError(
             f"{path}: the content does not match its digest {file.digest}: it was changed after freezing"
         )
+    if key is not None:
+        _check_signature(path, file, key)
     return file.baseline
+
+
+def _check_signature(path: Path, file: _File, key: Ed25519PublicKey) -> None:
+    if file.signature is None:
+        raise BaselineError(f"{path}: nobody has signed it; `tocsin baseline sign` does")
+    try:
+        key.verify(base64.b64decode(file.signature, validate=True), _told(file.digest))
+    except (InvalidSignature, ValueError):
+        raise BaselineError(f"{path}: its signature is not that of the key's owner") from None
+
+
+def _told(digest: str) -> bytes:
+    """What is signed; the digest is of everything else."""
+    return f"tocsin baseline 1\n{digest}".encode()
 
 
 def category(value: Value) -> str | None:

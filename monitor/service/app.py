@@ -37,7 +37,7 @@ from monitor.rollback.registry import ModelRegistry, RegistryError
 from monitor.service.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.service.config import load as load_config
 from monitor.service.front import Looked, front
-from monitor.service.guard import executor, marker, open_registry, signer, verifier
+from monitor.service.guard import baseline_key, executor, marker, open_registry, signer, verifier
 from monitor.service.jobs import Job, schedule
 from monitor.service.loop import Reactions
 from monitor.service.reader import Reader, open_source
@@ -67,12 +67,16 @@ def prepare(path: Path) -> tuple[Config, dict[str, Baseline]]:
         ConfigError: with every problem that could be found.
     """
     config = load_config(path, os.environ)
-    problems, baselines = [], {}
+    problems, baselines, key = [], {}, None
+    try:
+        key = baseline_key(config.detection)
+    except ConfigError as error:
+        problems += [Problem(f"{path}: {found.place}", found.message) for found in error.problems]
     for model, settings in config.models.items():
         if settings.baseline is None:
             continue
         try:
-            baselines[model] = load_baseline(settings.baseline)
+            baselines[model] = load_baseline(settings.baseline, key)
         except BaselineError as error:
             problems.append(Problem(f"{path}: models.{model}.baseline", str(error)))
             continue
@@ -104,7 +108,9 @@ def stored(path: Path) -> Iterator[tuple[Config, Store]]:
     if config.store.url is None and not config.store.path.exists():
         raise ConfigError((Problem(f"{path}: store.path", f"there is no store at {config.store.path} yet"),))
     try:
-        with closing(Store(config.store.location, vault(config.store.keys))) as store:
+        with closing(
+            Store(config.store.location, vault(config.store.keys, only_sealed=config.store.only_encrypted))
+        ) as store:
             yield config, store
     except StoreError as error:
         raise ConfigError((Problem(f"{path}: store", str(error)),)) from error
@@ -135,7 +141,7 @@ def serve(
     metrics = Metrics(registry)
     with ExitStack() as stack:
         stack.enter_context(traces.sending())
-        store = Store(config.store.location, vault(config.store.keys))
+        store = Store(config.store.location, vault(config.store.keys, only_sealed=config.store.only_encrypted))
         stack.callback(store.close)
         store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
         delivery = _delivery(config, store, metrics)

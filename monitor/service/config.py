@@ -51,6 +51,8 @@ class StoreConfig(Section):
     """Instead of it: a PostgreSQL, as `postgresql://user:password@host:5432/database`."""
     keys: tuple[StoreKey, ...] = ()
     """What is stored is encrypted with the first one; what others have encrypted can be read."""
+    only_encrypted: bool = False
+    """Refuse what is stored in plain: whoever has put it there did not have a key."""
     commit_every: Seconds = 2.0
     """How often everything is written, or less often where that takes long. A crash repeats the work since."""
 
@@ -58,6 +60,12 @@ class StoreConfig(Section):
     def _one_place(self) -> Self:
         if self.url is not None and "path" in self.model_fields_set:
             raise ValueError("give `path` or `url`, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> Self:
+        if self.only_encrypted and not self.keys:
+            raise ValueError("only_encrypted needs `keys`")
         return self
 
     @field_validator("keys")
@@ -115,6 +123,8 @@ class DetectionConfig(Section):
     """The false-alarm budget: events of a model for each false incident, on average, while all is well."""
     silence_after: Seconds = 3600.0
     """A model from which nothing has come for so many seconds is reported as silent."""
+    baseline_key: FilePath | None = None
+    """Ed25519 public key, PEM: baseline files have to be signed by its owner."""
     companions: tuple[CompanionConfig, ...] = ()
     """Detectors of river to run beside the engine; they are counted and shown, and open no incidents."""
 

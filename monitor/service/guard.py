@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from starlette.routing import Route
 
 from monitor.detection.answers import STATE, Answers
@@ -24,7 +25,7 @@ from monitor.rollback.model_signature import ModelSignature, Unsigned, nobody_as
 from monitor.rollback.registry import ModelRegistry, ModelVersion, RegistryError
 from monitor.rollback.trust import TrustedRegistry
 from monitor.service.cases import case_of
-from monitor.service.config import ANY_MODEL, AnyRegistry, Config
+from monitor.service.config import ANY_MODEL, AnyRegistry, Config, DetectionConfig
 from monitor.service.config_file import ConfigError, Problem
 from monitor.store.audit import Act, AuditError, read_key, read_public_key
 from monitor.store.store import Store
@@ -120,6 +121,14 @@ def verifier(config: KnownGoodConfig) -> Callable[[ModelVersion], bool] | None:
         return None
     with _key_errors("known_good.public_key"):
         return partial(signing.is_signed, read_public_key(config.public_key.read_text()))
+
+
+def baseline_key(config: DetectionConfig) -> Ed25519PublicKey | None:
+    """Whose signature baseline files need, if they need one. Raises ConfigError."""
+    if config.baseline_key is None:
+        return None
+    with _key_errors("detection.baseline_key"):
+        return read_public_key(config.baseline_key.read_text())
 
 
 @contextmanager

@@ -131,10 +131,10 @@ class Database:
         column, key = SEALED[table], tuple(row[column.name] for column in table.primary_key.columns)
         return row | {column: self._vault.seal(_place(table, key), row[column])}
 
-    def opened(self, table: Table, key: tuple[str, ...], kept: bytes) -> bytes:
-        """What was sealed for the row of a table in SEALED that has this primary key."""
+    def opened(self, table: Table, key: tuple[str, ...], kept: bytes, *, anything: bool = False) -> bytes:
+        """What was sealed for the row of a table in SEALED that has this primary key; `anything` as in `Vault.open`."""
         try:
-            return self._vault.open(_place(table, key), bytes(kept))
+            return self._vault.open(_place(table, key), bytes(kept), anything=anything)
         except VaultError as error:
             raise StoreError(f"{self.where}: {table.name} {'/'.join(key)!r} cannot be read: {error}") from None
 

@@ -19,7 +19,7 @@ def rekey(database: Database) -> int:
             for row in connection.execute(select(*keys)).all():
                 this = [key == value for key, value in zip(keys, row, strict=True)]
                 kept = connection.execute(select(table.c[column]).where(*this).with_for_update()).scalar_one()
-                plain = database.opened(table, tuple(row), kept)
+                plain = database.opened(table, tuple(row), kept, anything=True)
                 sealed = database.sealed(table, {**row._mapping, column: plain})  # noqa: SLF001 - its public name
                 connection.execute(update(table).where(*this).values({column: sealed[column]}))
                 count += 1

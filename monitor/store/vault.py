@@ -46,8 +46,9 @@ class StoreKey(Section):
 class Vault:
     """Seals with the first key, opens with any. Without a key it seals nothing."""
 
-    def __init__(self, keys: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """`keys` are 32 bytes each, by id."""
+    def __init__(self, keys: Mapping[str, bytes] = MappingProxyType({}), *, only_sealed: bool = False) -> None:
+        """`keys` are 32 bytes each, by id; `only_sealed` refuses what is kept in plain."""
+        self._only_sealed = only_sealed
         self._keys = {name: AESGCM(key) for name, key in keys.items()}
         self._head = next((MAGIC + bytes([len(name)]) + name.encode() for name in keys), b"")
 
@@ -59,16 +60,21 @@ class Vault:
         newest = next(iter(self._keys.values()))
         return self._head + nonce + newest.encrypt(nonce, plain, self._head + place)
 
-    def open(self, place: bytes, kept: bytes) -> bytes:
+    def open(self, place: bytes, kept: bytes, *, anything: bool = False) -> bytes:
         """The value that was sealed for this place; one that was never sealed is returned as it is.
 
+        Args:
+            place: where it stands.
+            kept: the value as it is kept.
+            anything: take what is in plain in any case.
+
         Raises:
-            VaultError: its key is not known, or it is not what was sealed for this place with that key.
+            VaultError: its key is not known, it is not what was sealed for this place with that key, or is in plain.
         """
-        if not kept.startswith(MAGIC):
-            return kept
-        if kept.startswith(_PLAIN):
-            return kept[len(_PLAIN) :]
+        if not kept.startswith(MAGIC) or kept.startswith(_PLAIN):
+            if self._only_sealed and not anything:
+                raise VaultError("it is not encrypted, and store.only_encrypted refuses that")
+            return kept.removeprefix(_PLAIN)
         length = len(MAGIC) + 1
         ends = length + int.from_bytes(kept[len(MAGIC) : length], "big")
         name, rest = kept[length:ends].decode("ascii", "replace"), kept[ends:]
@@ -83,9 +89,9 @@ class Vault:
             ) from None
 
 
-def vault(keys: Sequence[StoreKey]) -> Vault:
+def vault(keys: Sequence[StoreKey], *, only_sealed: bool = False) -> Vault:
     """The vault with these keys, which are read now. Raises OSError or ValueError if a file has changed meanwhile."""
-    return Vault({each.id: _bytes(each.key.reveal()) for each in keys})
+    return Vault({each.id: _bytes(each.key.reveal()) for each in keys}, only_sealed=only_sealed)
 
 
 def _bytes(text: str) -> bytes:

@@ -171,6 +171,20 @@ def test_a_store_that_was_plain_or_has_an_old_key_is_encrypted_anew(location: st
         assert all(CANARY.encode() not in value for value in kept(store))
 
 
+def test_what_was_put_there_in_plain_can_be_refused(location: str | Path) -> None:
+    with closing(Store(location)) as store:
+        fill(store)
+    strict = Vault({"new": NEW}, only_sealed=True)
+    with closing(Store(location, strict)) as store:
+        for ask in (store.states, store.incidents, store.actions.all):
+            with pytest.raises(StoreError, match=r"it is not encrypted, and store\.only_encrypted refuses that"):
+                ask()
+        store.rekey()
+        check(store)
+    with pytest.raises(VaultError):
+        strict.open(b"", Vault().seal(b"", MAGIC))
+
+
 @given(place=st.binary(max_size=20), plain=st.binary(max_size=60) | st.binary(max_size=20).map(MAGIC.__add__))
 def test_a_vault_gives_back_what_it_was_given(place: bytes, plain: bytes) -> None:
     for vault in (Vault(), Vault({"a": OLD})):
@@ -187,6 +201,8 @@ def test_keys_are_32_bytes_and_have_different_ids() -> None:
         with pytest.raises(ValidationError, match="32 bytes in base64") as error:
             StoreConfig.model_validate({"keys": [{"id": "a", "key": {"value": key}}]})
         assert not key or key not in str(error.value)
+    with pytest.raises(ValidationError, match="only_encrypted needs"):
+        StoreConfig.model_validate({"only_encrypted": True})
     with pytest.raises(ValidationError, match="same id"):
         StoreConfig.model_validate({"keys": [{"id": "a", "key": {"value": good}}] * 2})
 
