@@ -154,6 +154,7 @@ class _Answers:
                     each.digest,
                     each.known_good_at,
                     each.revoked,
+                    each.distrusted,
                 )
                 for each in found
             ]

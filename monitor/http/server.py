@@ -1,9 +1,10 @@
-"""The HTTP side: metrics for Prometheus, two probes, and the API.
+"""The HTTP side: metrics for Prometheus, two probes, the API, and pages for people.
 
 GET /metrics    the Prometheus text format, or OpenMetrics if it is asked for
 GET /healthz    200 while the process works, 503 once it should be restarted
 GET /readyz     200 once it reads events, 503 before
 /incidents/...  see `monitor/http/pages.py`: for each incident a page, and its pictures
+/console/...    see `monitor/http/console.py`: for people who sign in
 /api/v1/...     see `monitor/http/api.py`; /api/v1/openapi.json describes it
 """
 

@@ -53,6 +53,8 @@ class Version(msgspec.Struct, frozen=True):
     digest: str | None
     known_good_at: float | None
     revoked: bool
+    distrusted: str | None
+    """Why its mark does not count, as a clause; null if it does, or if there is none."""
 
 
 class Me(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from monitor.http.sessions import Sessions
 from monitor.intake.kafka_appender import KafkaAppender
 from monitor.rollback.registry import ModelRegistry
 from monitor.service.config import Config
-from monitor.service.guard import listening
+from monitor.service.guard import listening, trusted
 from monitor.store.store import Store
 
 
@@ -62,7 +62,8 @@ def front(
     changes = Changes(
         store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time
     )
-    asked = Sources(store, store.actions, store.audit, at.watches, at.models)
+    registry = None if at.models is None else trusted(config, at.models, store)
+    asked = Sources(store, store.actions, store.audit, at.watches, registry)
     with _intake(config, store, posted) as intake:
         endpoints = table(asked, changes, *intake, is_open=access.is_open)
         yield _server(config, at, access, endpoints, refused)

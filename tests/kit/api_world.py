@@ -35,6 +35,7 @@ from monitor.intake.posted import Posted
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
+from monitor.rollback.trust import TrustedRegistry
 from monitor.store.store import Commit, Store
 from tests.kit.incidents import OPENED_AT, incident
 from tests.kit.served import World, make_pipeline, records
@@ -127,7 +128,8 @@ def served_api(folder: Path, *, tokens: bool = True, keyed: bool = False, **limi
         store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
         refused: Counter[int] = Counter()
         access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}), refused)
-        sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), registry)
+        trusted = TrustedRegistry(registry, store.marks.of, None)
+        sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), trusted)
         numbers = itertools.count()
         changes = Changes(
             store,

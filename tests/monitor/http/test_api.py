@@ -17,6 +17,7 @@ from alerting.incident import Incident
 from monitor.http.access_config import Role
 from monitor.http.endpoint import MAX_BODY, Endpoint
 from monitor.rollback.action import Action
+from monitor.rollback.mark import Mark
 from monitor.store.store import StoreError
 from tests.kit.api_world import ACTIONS, INCIDENTS, NO_TLS, NOW, PEOPLE, TOKENS, Api, served_api
 
@@ -84,6 +85,13 @@ def test_versions_have_their_marks_and_the_one_that_serves(api: Api) -> None:
     newest, oldest = get(api, "/models/mail/versions")["versions"]
     assert (newest["version"], newest["serving"], newest["known_good_at"]) == ("2", True, None)
     assert (oldest["version"], oldest["serving"], oldest["known_good_at"]) == ("1", False, 1769990400.0)
+    assert (newest["distrusted"], oldest["distrusted"]) == (None, None)
+
+
+def test_a_mark_that_does_not_count_says_why(fresh: Api) -> None:
+    fresh.store.marks.put(Mark("mail", "1", NOW, why="convicted by incident a1", withdrawn=True))
+    _, oldest = get(fresh, "/models/mail/versions")["versions"]
+    assert oldest["distrusted"] == "its mark was withdrawn (convicted by incident a1)"
 
 
 def test_incidents_come_back_as_they_are(api: Api) -> None:

@@ -21,6 +21,7 @@ from monitor.http.console import POLICY, _local
 from monitor.http.rendering import Page, render
 from monitor.http.rooms import DEEDS
 from monitor.http.sessions import KEPT, LIFE, Sessions
+from monitor.rollback.mark import Mark
 from monitor.store.store import Commit
 from tests.kit.api_world import ACTIONS, NO_TLS, NOW, PEOPLE, TOKENS, Api, served_api
 from tests.kit.html_reader import Reader
@@ -246,6 +247,13 @@ def test_models_are_shown_with_versions_marks_and_baseline(api: Api, browse: typ
     assert re.search(r"1 known good 2026-02-01 00:00:00 UTC 2026-02-02 00:00:00 UTC", model)
     assert "refuses to say" in texts(browser.see("/console/models?model=net-ids"))
     browser.see("/console/models?model=none", 404)
+
+
+def test_a_mark_that_does_not_count_is_no_badge(fresh: Api, browse: type[Browser]) -> None:
+    fresh.store.marks.put(Mark("mail", "1", NOW, why="convicted by incident a1", withdrawn=True))
+    model = texts(browse(fresh, "viewer").see("/console/models?model=mail"))
+    assert "known good 2026" not in model
+    assert "does not count: its mark was withdrawn (convicted by incident a1)" in model
 
 
 def test_the_audit_log_is_for_admins_and_has_pages(api: Api, browse: type[Browser]) -> None:
