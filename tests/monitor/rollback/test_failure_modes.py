@@ -8,6 +8,7 @@ need more than one executor, and are shown elsewhere:
     the last one of a budget, by two replicas   tests/monitor/rollback/test_fleet_budget.py
     everything at random                        tests/monitor/rollback/test_histories.py
     forced by one source or labeler, recorded   tests/integration/test_rollback_on_logs.py
+    a model whose signature does not hold       tests/monitor/rollback/test_model_signature.py
 """
 
 import json
