@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.kit.brokers",  # before who imports it
     "tests.kit.apache_kafka",
+    "tests.kit.configurations",
     "tests.kit.helm",
     "tests.kit.http_fixtures",
     "tests.kit.http_registry_server",
