@@ -1,13 +1,20 @@
 """Commands about the audit log."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
 import typer
 
 from alerting.message import clean, instant
 from monitor.commands.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from monitor.service.config import Config
+    from monitor.store.audit import Broken, Head
 
 FOUND = 1
 
@@ -38,6 +45,8 @@ def audit_verify(
     config: ConfigOption,
     head: Annotated[list[str] | None, typer.Option(help="A head that was seen before, NUMBER:DIGEST.")] = None,
     public_key: Annotated[Path | None, typer.Option(help="What heads must be signed with, PEM.")] = None,
+    topic: Annotated[bool, typer.Option("--topic", help="Also the copy in `audit.topic`.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Also a copy in a file, a line a record.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Look through the whole log. Exits 1 if it was changed, and names the first entry that is not what it was."""
@@ -53,12 +62,48 @@ def audit_verify(
                 key = audit.read_public_key(public_key.read_text())
         except (audit.AuditError, OSError, UnicodeDecodeError) as error:
             fail(f"{public_key or 'audit'}: {error}")
+        for where, lines in _copies(settings, topic=topic, file=file):
+            copied = _verified(where, lines, key)
+            if isinstance(copied, audit.Broken):
+                _broken(copied, where, output)
+            text = f"{where}: {copied.number} entries, intact; head {copied}"
+            show({"intact": True, "where": where, "entries": copied.number, "head": str(copied)}, text, output)
+            seen.append(copied)  # what was copied once has to be in the store for ever
         found = store.audit.verify(key, seen)
         signed = store.audit.heads()
     if isinstance(found, audit.Broken):
-        text = f"entry {found.number}: {found.why}"
-        show({"intact": False, "number": found.number, "why": found.why}, text, output)
-        raise typer.Exit(FOUND)
+        _broken(found, "", output)
     upto = signed[-1].head.number if signed and key is not None else 0
     text = f"{found.number} entries, intact, signed up to entry {upto}; head {found}"
     show({"intact": True, "entries": found.number, "signed": upto, "head": str(found)}, text, output)
+
+
+def _copies(settings: "Config", *, topic: bool, file: Path | None) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Where the log was copied to, and the lines there."""
+    from monitor.intake.kafka_reading import values  # noqa: PLC0415 - see `audit_list`
+
+    if file is not None:
+        try:
+            yield str(file), iter(file.read_bytes().splitlines())
+        except OSError as error:
+            fail(f"{file}: {error.strerror}")
+    if topic:
+        if settings.audit.topic is None:
+            fail("audit.topic: there is none in the configuration")
+        yield f"topic {settings.audit.topic}", values(settings.kafka, settings.audit.topic)
+
+
+def _verified(where: str, lines: Iterator[bytes], key: "Ed25519PublicKey | None") -> "Broken | Head":
+    from monitor.intake.source import SourceError  # noqa: PLC0415 - see `audit_list`
+    from monitor.store.audit_copy import CopyError, verify  # noqa: PLC0415 - see `audit_list`
+
+    try:
+        return verify(lines, key)
+    except (CopyError, SourceError) as error:
+        fail(f"{where}: {error}")
+
+
+def _broken(found: "Broken", where: str, output: Output) -> NoReturn:
+    text = f"{f'{where}: ' if where else ''}entry {found.number}: {found.why}"
+    show({"intact": False, "where": where or "store", "number": found.number, "why": found.why}, text, output)
+    raise typer.Exit(FOUND)

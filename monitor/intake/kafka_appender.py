@@ -4,14 +4,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from monitor.intake.kafka_client import CLOSE_TIMEOUT, connect, milliseconds
 from monitor.intake.kafka_config import KafkaConfig
-from monitor.intake.posted import Posted
 from monitor.intake.source import SourceError
 
 MAX_RECORD = 2 * 2**20
@@ -20,6 +19,22 @@ MAX_RECORD = 2 * 2**20
 
 class AppendError(Exception):
     """Not all of a batch is known to be in the topic; one clear line without secrets. It may be sent again."""
+
+
+class Outgoing(Protocol):
+    """A record to be written."""
+
+    @property
+    def key(self) -> bytes | None:
+        """What keeps records in one partition."""
+
+    @property
+    def value(self) -> bytes:
+        """What it says."""
+
+    @property
+    def headers(self) -> tuple[tuple[str, bytes], ...]:
+        """What is said beside it."""
 
 
 class KafkaAppender:
@@ -35,7 +50,7 @@ class KafkaAppender:
         self._late: list[Any] = []
         self._lock = threading.Lock()
 
-    def append(self, records: Sequence[Posted]) -> None:
+    def append(self, records: Sequence[Outgoing]) -> None:
         """Return when the brokers have all of these.
 
         Raises:

@@ -17,7 +17,7 @@ from monitor.detection.companions import CompanionConfig
 from monitor.http.access_config import AccessConfig
 from monitor.http.intake import IntakeConfig
 from monitor.http.tls import TlsConfig
-from monitor.intake.kafka_config import KafkaConfig
+from monitor.intake.kafka_config import KafkaConfig, Topic
 from monitor.intake.quarantine import QuarantineConfig
 from monitor.intake.signatures import SignaturesConfig
 from monitor.intake.suspect_log import SuspectsConfig
@@ -156,6 +156,8 @@ class AuditConfig(Section):
 
     signing_key: Secret | None = None
     """An Ed25519 private key in PEM, without a password. With it the end of the log is signed once a minute."""
+    topic: Topic | None = None
+    """The log is copied to this topic, which must exist and should have one partition and no end of retention."""
 
     @field_validator("signing_key")
     @classmethod
@@ -270,6 +272,10 @@ def _contradictions(config: Config) -> Iterator[tuple[Keys, str]]:
         yield ("server", "intake", "topic"), "is none of `kafka.topics`: what is put there would never be read"
     if intake is not None and config.signatures.producers and config.signatures.required:
         yield ("server", "intake"), "what comes over HTTP has no signature, and `signatures.required` refuses it"
-    for section, topic in (("quarantine", config.quarantine.topic), ("suspects", config.suspects.topic)):
+    for section, topic in (
+        ("quarantine", config.quarantine.topic),
+        ("suspects", config.suspects.topic),
+        ("audit", config.audit.topic),
+    ):
         if topic in config.kafka.topics:
             yield (section, "topic"), "is one of `kafka.topics`: what is put there would be read again"

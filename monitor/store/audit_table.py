@@ -1,6 +1,7 @@
 """The audit log in the store. Nothing here changes or removes an entry."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -8,9 +9,16 @@ from sqlalchemy import Connection, Executable, insert, select, update
 
 from monitor.store.audit import Act, Broken, Entry, Head, SignedHead, chained, first_broken, sign, unsigned
 from monitor.store.database import Database
-from monitor.store.tables import AUDIT, AUDIT_END, AUDIT_HEADS
+from monitor.store.tables import AUDIT, AUDIT_COPY, AUDIT_END, AUDIT_HEADS
 
 _PAGE = 1000
+
+
+class Copied(NamedTuple):
+    """The last entry, and the last signed head, that are known to be elsewhere, by number."""
+
+    entry: int = 0
+    head: int = 0
 
 
 class AuditTable:
@@ -55,6 +63,20 @@ class AuditTable:
         rows = self._database.read(select(AUDIT_HEADS).order_by(AUDIT_HEADS.c.number))
         return [SignedHead(Head(row.number, row.digest), bytes(row.signature)) for row in rows]
 
+    def after(self, number: int, *, limit: int) -> list[Entry]:
+        """The entries that come after this number, the oldest first."""
+        return self._entries(select(AUDIT).where(AUDIT.c.number > number).order_by(AUDIT.c.number).limit(limit))
+
+    def copied(self) -> Copied:
+        """How much of the log has been copied elsewhere."""
+        rows = self._database.read(select(AUDIT_COPY.c.number, AUDIT_COPY.c.head))
+        return Copied(rows[0].number, rows[0].head) if rows else Copied()
+
+    def set_copied(self, entry: int, head: int) -> None:
+        """Write down how much has been; of two replicas that copy, the last word counts."""
+        with self._database.writing() as connection:
+            self._database.put(connection, AUDIT_COPY, [{"id": 1, "number": entry, "head": head}])
+
     def verify(self, key: Ed25519PublicKey | None, seen: Sequence[Head] = ()) -> Broken | Head:
         """Look through everything.
 
@@ -77,7 +99,7 @@ class AuditTable:
 
     def _all(self) -> Iterator[Entry]:
         last = 0
-        while page := self._entries(select(AUDIT).where(AUDIT.c.number > last).order_by(AUDIT.c.number).limit(_PAGE)):
+        while page := self.after(last, limit=_PAGE):
             yield from page
             last = page[-1].number
 

@@ -12,6 +12,7 @@ from monitor.store.database import Database, StoreError
 from monitor.store.tables import (
     ACTIONS,
     AUDIT,
+    AUDIT_COPY,
     AUDIT_END,
     AUDIT_HEADS,
     DECISIONS,
@@ -66,6 +67,7 @@ STEPS: tuple[Step, ...] = (
     *map(add, (AUDIT, AUDIT_END, AUDIT_HEADS)),
     add(EXHIBITS),
     add(REPLIES),
+    add(AUDIT_COPY),
 )
 """Each brings a store one version further; the first one leads from version 1 to version 2."""
 

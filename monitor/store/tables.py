@@ -133,6 +133,13 @@ AUDIT_HEADS = Table(
     Column("signed_at", Double, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
+AUDIT_COPY = Table(
+    "audit_copy",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("head", BigInteger, nullable=False),
+)
 REPLIES = Table(
     "replies",
     METADATA,

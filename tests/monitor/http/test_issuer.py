@@ -336,6 +336,7 @@ def test_settings_that_would_believe_too_much_are_refused(wrong: dict[str, Any])
         AccessConfig.model_validate({"oidc": [good | wrong]})
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.text(max_size=3),

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
+from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -112,6 +113,7 @@ def test_a_forged_record_is_no_event(decoder: SignedDecoder, kind: str) -> None:
     assert refused(decoder, record(headers=FORGERIES[kind](good))) is DecodeReason.FORGED
 
 
+@bounds(deadline=None)
 @given(value=st.binary(max_size=60), place=st.integers(0, 10_000), key=st.sampled_from(list(KEYS)))
 def test_whatever_is_changed_in_a_record_is_noticed(decoder: SignedDecoder, value: bytes, place: int, key: str) -> None:
     headers = sign(KEYS[key], "models", key, "events", value)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from pydantic import ValidationError
@@ -185,6 +185,7 @@ def test_what_was_put_there_in_plain_can_be_refused(location: str | Path) -> Non
         strict.open(b"", Vault().seal(b"", MAGIC))
 
 
+@settings(deadline=None)
 @given(place=st.binary(max_size=20), plain=st.binary(max_size=60) | st.binary(max_size=20).map(MAGIC.__add__))
 def test_a_vault_gives_back_what_it_was_given(place: bytes, plain: bytes) -> None:
     for vault in (Vault(), Vault({"a": OLD})):
