@@ -5,17 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import (
-    FEATURE_WEIGHTS,
-    NO_CHURN,
-    RISES,
-    Caution,
-    Churn,
-    Reference,
-    excuses,
-    feature_bets,
-)
+from detectors.bets import FEATURE_WEIGHTS, Caution, Reference, excuses, feature_bets
 from detectors.edetector import Family
+from detectors.outcomes import NO_CHURN, RISES, Churn
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from detectors.surrogate import SURE
 from monitor.detection.baseline import PREDICTION, Baseline, FeatureReference

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import RISES, Caution, Churn, Reference, levelled_bets, outcome_hits, together
+from detectors.bets import Caution, Reference
+from detectors.outcomes import RISES, Churn, levelled_bets, outcome_hits, together
 from detectors.surrogate import LEVELS
 from monitor.detection.agreement import AGREES, pooled
 from monitor.detection.baseline import CERTAINTIES, Baseline

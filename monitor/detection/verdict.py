@@ -8,7 +8,8 @@ change openly as evidence comes.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alerting.incident import Attribution, Judgement, Onset, Severity, Verdict
-from monitor.detection.findings import Finding, Kind
+from monitor.detection.changes import Kind
+from monitor.detection.findings import Finding
 
 ATTACKS = frozenset(
     {

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets, outcome_bets
+from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
+from detectors.outcomes import outcome_bets
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, FeatureReference, numeric

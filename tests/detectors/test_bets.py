@@ -13,7 +13,6 @@ from detectors.bets import (
     DECIDED,
     FEATURE_WEIGHTS,
     LARGEST,
-    RISES,
     RUN,
     SMALLEST,
     Caution,
@@ -22,13 +21,12 @@ from detectors.bets import (
     excuses,
     feature_bets,
     natural_spread,
-    outcome_bets,
-    outcome_hits,
     rise,
     rise_bound,
     upper_share,
 )
 from detectors.cells import ABOVE, MISSING, RESERVED, Cells, category_cells, numeric_cells
+from detectors.outcomes import RISES, outcome_bets, outcome_hits
 
 relaxed = settings(deadline=None, max_examples=60)
 

@@ -12,7 +12,8 @@ from detectors.bets import Caution
 from detectors.edetector import Excursion
 from monitor.detection.bank import Bank, Moment, Place
 from monitor.detection.baseline import EXTRA
-from monitor.detection.findings import Finding, Kind, _onset, again, find
+from monitor.detection.changes import Kind
+from monitor.detection.findings import Finding, _onset, again, find
 from monitor.detection.learning import build
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.bets import Caution, Churn, Reference, levelled_bets, outcome_bets, together
+from detectors.bets import Caution, Reference
+from detectors.outcomes import Churn, levelled_bets, outcome_bets, together
 from monitor.detection.baseline import CERTAINTIES, certainty
 from monitor.detection.learning import build
 from monitor.detection.questions import questions

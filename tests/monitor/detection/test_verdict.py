@@ -7,7 +7,8 @@ import pytest
 
 from alerting.incident import Attribution, Change, Incident, Onset, Severity, Verdict
 from monitor.detection.bank import Place
-from monitor.detection.findings import Finding, Kind
+from monitor.detection.changes import Kind
+from monitor.detection.findings import Finding
 from monitor.detection.verdict import ALONE, ATTACKS, MAX_EVIDENCE, MAX_FEATURES, SLOW_VERSIONS, judge
 from tests.kit.served import (
     Cause,
