@@ -71,9 +71,12 @@ def heard(hook: Server) -> dict[str, Incident]:
 
 
 def known(hook: Server) -> list[tuple[object, ...]]:
-    """What people know of each incident in the end. Steps of one turn are told as one, so ids depend on the turns."""
-    last = {incident.id: incident for incident in sorted(heard(hook).values(), key=lambda each: each.transitions)}
-    return told(last.values())
+    """What people know of each incident in the end.
+
+    Steps of one turn are told as one, and evidence is that of the moment; so ids and numbers depend on the turns.
+    """
+    last = {incident.id: incident for incident in sorted(heard(hook).values(), key=lambda each: each.updated_at)}
+    return sorted((i.model, i.id, i.verdict, i.severity, i.status, i.attribution) for i in last.values())
 
 
 def outcome(store: str | Path) -> tuple[dict[str, bytes], list[tuple[object, ...]]]:
