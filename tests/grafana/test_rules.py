@@ -72,6 +72,14 @@ CASES = {
         ("9m",),
         "13m",
     ),
+    "TocsinManyDuplicates": Case(
+        {
+            f'tocsin_labels_unmatched_total{{{AT},reason="duplicate_label"}}': "0+5x5 25+20x60",
+            f"tocsin_records_polled_total{{{AT}}}": "0+100x70",
+        },
+        ("5m", "20m"),
+        "40m",
+    ),
     "TocsinModelNotWatched": Case(
         {f'tocsin_events_total{{{AT},model="",kind="prediction"}}': "0+60x60"}, ("25m",), "35m"
     ),
