@@ -14,7 +14,7 @@ $(UV):
 
 # One stamp for the whole environment: the demo's parts are what the tests run against.
 .venv/.synced: $(UV) pyproject.toml uv.lock
-	$(UV) sync --locked --quiet --extra apprise --extra demo --extra fast --extra pictures --extra postgres --extra signatures --extra traces --inexact
+	$(UV) sync --locked --quiet --extra apprise --extra demo --extra fast --extra pictures --extra postgres --extra s3 --extra signatures --extra traces --inexact
 	touch $@
 
 setup: .venv/.synced  ## Create .venv with everything the other commands need.

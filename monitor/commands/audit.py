@@ -1,6 +1,8 @@
 """Commands about the audit log."""
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -45,6 +47,7 @@ def audit_verify(
     config: ConfigOption,
     head: Annotated[list[str] | None, typer.Option(help="A head that was seen before, NUMBER:DIGEST.")] = None,
     public_key: Annotated[Path | None, typer.Option(help="What heads must be signed with, PEM.")] = None,
+    bucket: Annotated[bool, typer.Option("--bucket", help="Also the copy in `audit.bucket`.")] = False,
     topic: Annotated[bool, typer.Option("--topic", help="Also the copy in `audit.topic`.")] = False,
     file: Annotated[Path | None, typer.Option(help="Also a copy in a file, a line a record.")] = None,
     output: OutputOption = Output.TEXT,
@@ -62,7 +65,7 @@ def audit_verify(
                 key = audit.read_public_key(public_key.read_text())
         except (audit.AuditError, OSError, UnicodeDecodeError) as error:
             fail(f"{public_key or 'audit'}: {error}")
-        for where, lines in _copies(settings, topic=topic, file=file):
+        for where, lines in _copies(settings, topic=topic, bucket=bucket, file=file):
             copied = _verified(where, lines, key)
             if isinstance(copied, audit.Broken):
                 _broken(copied, where, output)
@@ -78,9 +81,12 @@ def audit_verify(
     show({"intact": True, "entries": found.number, "signed": upto, "head": str(found)}, text, output)
 
 
-def _copies(settings: "Config", *, topic: bool, file: Path | None) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _copies(
+    settings: "Config", *, topic: bool, bucket: bool, file: Path | None
+) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Where the log was copied to, and the lines there."""
     from monitor.intake.kafka_reading import values  # noqa: PLC0415 - see `audit_list`
+    from monitor.store.bucket import Bucket  # noqa: PLC0415 - see `audit_list`
 
     if file is not None:
         try:
@@ -91,15 +97,21 @@ def _copies(settings: "Config", *, topic: bool, file: Path | None) -> Iterator[t
         if settings.audit.topic is None:
             fail("audit.topic: there is none in the configuration")
         yield f"topic {settings.audit.topic}", values(settings.kafka, settings.audit.topic)
+    if bucket:
+        if settings.audit.bucket is None:
+            fail("audit.bucket: there is none in the configuration")
+        with closing(Bucket(settings.audit.bucket, time.time)) as there:
+            yield f"bucket {settings.audit.bucket.name}", there.lines()
 
 
 def _verified(where: str, lines: Iterator[bytes], key: "Ed25519PublicKey | None") -> "Broken | Head":
     from monitor.intake.source import SourceError  # noqa: PLC0415 - see `audit_list`
     from monitor.store.audit_copy import CopyError, verify  # noqa: PLC0415 - see `audit_list`
+    from monitor.store.bucket import BucketError  # noqa: PLC0415 - see `audit_list`
 
     try:
         return verify(lines, key)
-    except (CopyError, SourceError) as error:
+    except (CopyError, SourceError, BucketError) as error:
         fail(f"{where}: {error}")
 
 

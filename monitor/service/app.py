@@ -29,13 +29,12 @@ from monitor.detection.companions import Companions
 from monitor.detection.drill import Drills
 from monitor.http.issuer import Issuer
 from monitor.http.server import Heartbeat, Probe, ServerError, wrong
-from monitor.intake.kafka_appender import KafkaAppender
 from monitor.intake.quarantine import QuarantineError
 from monitor.intake.source import EventSource, SourceError
 from monitor.rollback.action import Action
 from monitor.rollback.policy import consider
 from monitor.rollback.registry import ModelRegistry, RegistryError
-from monitor.service.audit_export import copy
+from monitor.service.audit_export import copies
 from monitor.service.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.service.config import load as load_config
 from monitor.service.front import Looked, front
@@ -56,8 +55,6 @@ DRAIN = 5.0
 """Seconds that a stop gives to messages on their way."""
 STALL_CHECK = 10.0
 """Seconds between two looks for partitions that stand still."""
-COPY_TIMEOUT = 20.0
-"""Seconds that Kafka may take for a part of the audit log."""
 KEEP_DELIVERED = 7 * 86400.0
 """Seconds that delivered messages stay in the store."""
 
@@ -166,9 +163,7 @@ def serve(
         if config.audit.signing_key is not None:
             key = read_key(config.audit.signing_key.reveal())
             jobs.append(Job("audit", 60.0, lambda: _sign(store, key)))
-        if (topic := config.audit.topic) is not None:
-            appender = stack.enter_context(closing(KafkaAppender(config.kafka, topic, COPY_TIMEOUT)))
-            jobs.append(Job("audit copy", 5.0, lambda: copy(store, appender)))
+        jobs += copies(config, store, stack)
         jobs += [
             Job(f"silences of {receiver.name}", 30.0, partial(_borrow, receiver, config, store))
             for receiver in config.alerting.receivers

@@ -29,6 +29,7 @@ from monitor.rollback.mlflow_rest import MlflowConfig
 from monitor.service.config_file import ConfigError, ConfigFile, Keys, Problem
 from monitor.service.config_words import did_you_mean, explain
 from monitor.store.audit import AuditError, read_key
+from monitor.store.bucket import BucketConfig
 from monitor.store.vault import StoreKey
 from monitor.telemetry.logs import Format, Level
 
@@ -156,6 +157,8 @@ class AuditConfig(Section):
 
     signing_key: Secret | None = None
     """An Ed25519 private key in PEM, without a password. With it the end of the log is signed once a minute."""
+    bucket: BucketConfig | None = None
+    """The log is copied to this bucket, where nobody can remove it."""
     topic: Topic | None = None
     """The log is copied to this topic, which must exist and should have one partition and no end of retention."""
 

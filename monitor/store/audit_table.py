@@ -1,6 +1,7 @@
 """The audit log in the store. Nothing here changes or removes an entry."""
 
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,13 @@ class Copied(NamedTuple):
 
     entry: int = 0
     head: int = 0
+
+
+class Place(IntEnum):
+    """Where it is copied to."""
+
+    TOPIC = 1
+    BUCKET = 2
 
 
 class AuditTable:
@@ -67,15 +75,15 @@ class AuditTable:
         """The entries that come after this number, the oldest first."""
         return self._entries(select(AUDIT).where(AUDIT.c.number > number).order_by(AUDIT.c.number).limit(limit))
 
-    def copied(self) -> Copied:
-        """How much of the log has been copied elsewhere."""
-        rows = self._database.read(select(AUDIT_COPY.c.number, AUDIT_COPY.c.head))
+    def copied(self, to: Place) -> Copied:
+        """How much of the log has been copied there."""
+        rows = self._database.read(select(AUDIT_COPY.c.number, AUDIT_COPY.c.head).where(AUDIT_COPY.c.id == to.value))
         return Copied(rows[0].number, rows[0].head) if rows else Copied()
 
-    def set_copied(self, entry: int, head: int) -> None:
+    def set_copied(self, to: Place, entry: int, head: int) -> None:
         """Write down how much has been; of two replicas that copy, the last word counts."""
         with self._database.writing() as connection:
-            self._database.put(connection, AUDIT_COPY, [{"id": 1, "number": entry, "head": head}])
+            self._database.put(connection, AUDIT_COPY, [{"id": to.value, "number": entry, "head": head}])
 
     def verify(self, key: Ed25519PublicKey | None, seen: Sequence[Head] = ()) -> Broken | Head:
         """Look through everything.

@@ -21,6 +21,7 @@ from monitor.intake.kafka_appender import AppendError, KafkaAppender
 from monitor.service.audit_export import Line, copy
 from monitor.store.audit import Act, Broken, Head, chained, sign
 from monitor.store.audit_copy import CopyError, entry_line, head_line, verify
+from monitor.store.audit_table import Place
 from monitor.store.store import Store
 from tests.kit.brokers import Broker
 
@@ -59,18 +60,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_everything_is_copied_once_while_all_is_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.service.audit_export.AT_ONCE", 4)
     there = Flaky()
-    assert copy(store, there) == 0
+    assert copy(store, Place.TOPIC, there) == 0
     store.audit.append(*map(act, range(10)))
-    assert copy(store, there) == 10
+    assert copy(store, Place.TOPIC, there) == 10
     store.audit.sign(KEY, 1.0)
     store.audit.append(act(10))
-    assert copy(store, there) == 2
-    assert copy(store, there) == 0
+    assert copy(store, Place.TOPIC, there) == 2
+    assert copy(store, Place.TOPIC, there) == 0
     assert verify(there.lines, KEY.public_key()) == store.audit.head()
     assert [json.loads(line)["number"] for line in there.lines] == [*range(1, 11), 11, 10]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(fails=st.lists(st.booleans(), max_size=12))
 def test_whatever_fails_nothing_is_missing(tmp_path_factory: pytest.TempPathFactory, fails: list[bool]) -> None:
     there = Flaky(fails)
@@ -79,12 +80,12 @@ def test_whatever_fails_nothing_is_missing(tmp_path_factory: pytest.TempPathFact
             store.audit.append(act(2 * number), act(2 * number + 1))
             store.audit.sign(KEY, float(number))
             try:
-                copy(store, there)
+                copy(store, Place.TOPIC, there)
             except AppendError:
                 continue
         while True:
             try:
-                copy(store, there)
+                copy(store, Place.TOPIC, there)
                 break
             except AppendError:
                 continue
@@ -145,7 +146,7 @@ def test_whoever_rewrites_the_store_is_given_away_by_the_topic(embedded_broker: 
     with closing(Store(path)) as store, closing(KafkaAppender(embedded_broker.config("t"), topic, 30.0)) as appender:
         store.audit.append(*map(act, range(20)))
         store.audit.sign(KEY, 1.0)
-        assert copy(store, appender) == 21
+        assert copy(store, Place.TOPIC, appender) == 21
         store.audit.append(act(20))  # written, and not copied yet
     code, told = audit_verify("--topic")
     assert code == 0
