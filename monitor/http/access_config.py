@@ -21,7 +21,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
     """Look after incidents: acknowledge, close, silence."""
     APPROVER = "approver"
-    """Answer proposed rollbacks."""
+    """Answer proposed rollbacks, vouch for versions."""
     ADMIN = "admin"
     """Everything."""
 

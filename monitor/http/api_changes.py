@@ -13,10 +13,12 @@ from monitor.http.access import Principal
 from monitor.http.access_config import Role
 from monitor.http.endpoint import Call, Endpoint, ProblemError
 from monitor.http.once import Replies, once
-from monitor.http.views import NewSilence, Silences, SilenceView
+from monitor.http.views import NewSilence, Silences, SilenceView, Vouching
 from monitor.rollback.action import Action
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.consent import approve, deny
+from monitor.rollback.known_good import VouchError
+from monitor.rollback.mark import Mark
 
 CONFLICT, NOT_FOUND = HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND
 
@@ -51,6 +53,13 @@ class Approvals(Protocol):
         """Replace `before` by `after`; False if it is not `before` any more."""
 
 
+class Voucher(Protocol):
+    """Who takes people's word that a version is good; see `monitor.rollback.known_good.Marker`."""
+
+    def vouch(self, model: str, name: str, *, by: str, why: str) -> Mark:
+        """Take one's word. Raises VouchError or RegistryError."""
+
+
 class Changes(msgspec.Struct, frozen=True):
     """What the API changes."""
 
@@ -62,6 +71,8 @@ class Changes(msgspec.Struct, frozen=True):
     new_id: Callable[[], str]
     clock: Callable[[], float]
     """Epoch seconds."""
+    voucher: Voucher | None
+    """None where no registry is configured."""
 
 
 def changing(changes: Changes) -> list[Endpoint]:
@@ -72,6 +83,7 @@ def changing(changes: Changes) -> list[Endpoint]:
         return Endpoint("POST", path, role, summary, answer, once(path, handle, changes.replies, changes.clock))
 
     of_incident, of_action, care, say = "/incidents/{incident}", "/actions/{incident}", Role.OPERATOR, Role.APPROVER
+    vouch = change("/models/{model:path}/versions/{version}/vouch", say, "Say that it is good.", Mark, do.vouch)
     silence = change("/silences", care, "Hold back messages for a while.", SilenceView, do.silence)
     return [
         change(f"{of_incident}/acknowledge", care, "Look after it.", Decision, do.decision(Verb.ACKNOWLEDGE)),
@@ -81,6 +93,7 @@ def changing(changes: Changes) -> list[Endpoint]:
         change("/silences/{silence}/expire", care, "End it before its time.", SilenceView, do.expire),
         change(f"{of_action}/approve", say, "Say yes to it.", Action, do.approve),
         change(f"{of_action}/deny", say, "Say no to it, for good.", Action, do.deny),
+        msgspec.structs.replace(vouch, body=Vouching),
     ]
 
 
@@ -135,6 +148,17 @@ class _Doing:
 
     def deny(self, call: Call) -> Action:
         return self._answer(call, lambda action, by, now: deny(action, by=by, now=now))
+
+    def vouch(self, call: Call) -> Mark:
+        model, version, said = call.path["model"], call.path["version"], call.body
+        if not call.principal.sees(model):
+            raise ProblemError(NOT_FOUND, "no such model")
+        if self._in.voucher is None:
+            raise ProblemError(NOT_FOUND, "there is no model registry in the configuration")
+        try:
+            return self._in.voucher.vouch(model, version, by=call.principal.name, why=said.why)
+        except VouchError as error:
+            raise ProblemError(CONFLICT, str(error)) from error
 
     def _answer(self, call: Call, say: Callable[[Action, str, float], Action]) -> Action:
         for action in self._in.approvals.all():

@@ -15,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from monitor.http import deeds
 from monitor.http.access import ANYBODY, Access, RefusedError
+from monitor.http.ask import Ask
 from monitor.http.endpoint import Endpoint, ProblemError, address, body_of, in_words
 from monitor.http.rendering import Page, asset, render
-from monitor.http.rooms import Ask, Rooms
+from monitor.http.rooms import Rooms
 from monitor.http.sessions import Session, Sessions
 from monitor.http.tls import certificate
 from monitor.rollback.registry import RegistryError
@@ -51,16 +53,18 @@ def console(endpoints: Sequence[Endpoint], access: Access, sessions: Sessions, r
     """The routes; `endpoints` is the table of the API, by which everything is shown and done."""
     doors = _Doors(endpoints, access, sessions)
     on_incident, on_silence = f"{HOME}/incidents/{{incident}}/{{deed}}", f"{HOME}/silences/{{silence}}/expire"
+    on_version = f"{HOME}/vouch"
     shown: dict[str, Show] = {
         HOME: rooms.incidents,
         f"{HOME}/incidents/{{incident}}": rooms.incident,
         f"{HOME}/models": rooms.models,
         f"{HOME}/silences": rooms.silences,
         f"{HOME}/audit": rooms.audit,
-        on_incident: rooms.confirm,
-        on_silence: rooms.confirm_end,
+        on_incident: deeds.confirm,
+        on_silence: deeds.confirm_end,
+        on_version: deeds.confirm_vouch,
     }
-    done: dict[str, Do] = {on_incident: rooms.do, on_silence: rooms.end}
+    done: dict[str, Do] = {on_incident: deeds.do, on_silence: deeds.end, on_version: deeds.vouch}
     return [
         Route("/", lambda _: RedirectResponse(HOME, _SEE_OTHER)),
         Route(f"{HOME}/style.css", _file("style.css", "text/css")),

@@ -148,6 +148,12 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: Annotated[str, msgspec.Meta(pattern=r"\S", max_length=300, description="Why.")]
 
 
+class Vouching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody's word that a version is good."""
+
+    why: Annotated[str, msgspec.Meta(pattern=r"\S", max_length=300, description="What makes sure that it is.")]
+
+
 class SilenceView(msgspec.Struct, frozen=True):
     """A silence."""
 

@@ -24,7 +24,7 @@ from monitor.http.sessions import Sessions
 from monitor.intake.kafka_appender import KafkaAppender
 from monitor.rollback.registry import ModelRegistry
 from monitor.service.config import Config
-from monitor.service.guard import listening, trusted
+from monitor.service.guard import listening, marker, trusted
 from monitor.store.store import Store
 
 
@@ -59,8 +59,9 @@ def front(
     """
     store, settings = at.store, config.server
     access = Access(settings.access, clock=time.monotonic, refused=refused, issuers=issuers)
+    voucher = None if at.models is None else marker(config, at.models, store)
     changes = Changes(
-        store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time
+        store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time, voucher
     )
     registry = None if at.models is None else trusted(config, at.models, store)
     asked = Sources(store, store.actions, store.audit, at.watches, registry)

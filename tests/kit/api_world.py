@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
-from alerting.incident import Onset, Status
+from alerting.incident import Incident, Onset, Status
+from monitor.detection.answers import Answers
 from monitor.detection.pipeline import Pipeline
 from monitor.http.access import Access
 from monitor.http.access_config import AccessConfig, Role
@@ -35,6 +36,7 @@ from monitor.intake.posted import Posted
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import RollbackConfig
 from monitor.rollback.file_registry import FileRegistry, FileRegistryConfig
+from monitor.rollback.known_good import Marker
 from monitor.rollback.trust import TrustedRegistry
 from monitor.store.store import Commit, Store
 from tests.kit.incidents import OPENED_AT, incident
@@ -114,10 +116,12 @@ class Topic:
 
 
 @contextmanager
-def served_api(folder: Path, *, tokens: bool = True, keyed: bool = False, **limits: int) -> Iterator[Api]:
+def served_api(
+    folder: Path, *, tokens: bool = True, keyed: bool = False, vouchers: int = 1, **limits: int
+) -> Iterator[Api]:
     """Serve it on a free port; `limits` are those of access and intake, and without them there are none.
 
-    `keyed` is for events: whether each has to name its model.
+    `keyed` is for events: whether each has to name its model. `vouchers` have to vouch for a version.
     """
     batches = limits.pop("max_batches", 10**9)
     limits = {"max_unknown": 10**9, "max_changes": 10**9} | limits
@@ -128,7 +132,7 @@ def served_api(folder: Path, *, tokens: bool = True, keyed: bool = False, **limi
         store.commit(Commit(incidents=INCIDENTS, actions=ACTIONS))
         refused: Counter[int] = Counter()
         access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}), refused)
-        trusted = TrustedRegistry(registry, store.marks.of, None)
+        trusted = TrustedRegistry(registry, store.marks.of, None, vouchers)
         sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), trusted)
         numbers = itertools.count()
         changes = Changes(
@@ -139,6 +143,7 @@ def served_api(folder: Path, *, tokens: bool = True, keyed: bool = False, **limi
             store.replies,
             lambda: f"d{next(numbers)}",
             lambda: NOW,
+            marker(store, registry, vouchers=vouchers),
         )
         topic, count = Topic(), partial(_add, posted := Counter[str]())
         settings = IntakeConfig(topic="tocsin.events", max_batches=batches)
@@ -167,6 +172,15 @@ def known(config: AccessConfig, refused: Counter[int] | None = None, issuers: Se
         counted[status.value] += 1
 
     return Access(config, clock=time.monotonic, refused=count, issuers=issuers)
+
+
+def marker(store: Store, registry: FileRegistry, *, vouchers: int) -> Marker:
+    """Who takes people's word for a version."""
+
+    def known(_model: str) -> tuple[Answers, Sequence[Incident]]:
+        raise AssertionError("only a soak needs to know that")
+
+    return Marker(registry, store.marks, known, list, soak=None, sign=None, vouchers=vouchers, clock=lambda: NOW)
 
 
 def _add(counts: Counter[str], outcome: str, count: int) -> None:

@@ -18,8 +18,8 @@ from alerting.message import Words, notice
 from monitor.http.access import Principal
 from monitor.http.access_config import Role
 from monitor.http.console import POLICY, _local
+from monitor.http.deeds import DEEDS
 from monitor.http.rendering import Page, render
-from monitor.http.rooms import DEEDS
 from monitor.http.sessions import KEPT, LIFE, Sessions
 from monitor.rollback.mark import Mark
 from monitor.store.store import Commit
@@ -345,6 +345,18 @@ def test_a_silence_is_set_seen_and_ended(fresh: Api, browse: type[Browser]) -> N
     assert browser.send(f"/console/silences/{silence.id}/expire").status_code == 303
     assert "There are none." in texts(browser.see("/console/silences"))
     assert audited(fresh)[:2] == [("operator", "silence.ended"), ("operator", "silence.set")]
+
+
+def test_an_approver_vouches_for_a_version(fresh: Api, browse: type[Browser]) -> None:
+    assert "Vouch" not in browse(fresh, "operator").see("/console/models?model=mail")
+    browser = browse(fresh, "approver")
+    found = re.findall(r'href="(/console/vouch[^"]+)"', browser.see("/console/models?model=mail"))
+    assert [unescape(each) for each in found] == [f"/console/vouch?model=mail&version={each}" for each in (2, 1)]
+    assert browser.send(unescape(found[0]), comment=" ").status_code == 400
+    assert browser.send(unescape(found[0]), comment="passed review").headers["location"] == "/console/models?model=mail"
+    assert fresh.store.marks.of("mail")["2"].vouchers == ("approver",)
+    browser.see("/console/vouch?model=mail&version=7", 404)
+    browser.see("/console/vouch", 404)
 
 
 @pytest.mark.parametrize(
