@@ -83,7 +83,7 @@ def changing(changes: Changes) -> list[Endpoint]:
         return Endpoint("POST", path, role, summary, answer, once(path, handle, changes.replies, changes.clock))
 
     of_incident, of_action, care, say = "/incidents/{incident}", "/actions/{incident}", Role.OPERATOR, Role.APPROVER
-    vouch = change("/models/{model:path}/versions/{version}/vouch", say, "Say that it is good.", Mark, do.vouch)
+    vouch = change("/known-good", say, "Vouch for a version.", Mark, do.vouch)
     silence = change("/silences", care, "Hold back messages for a while.", SilenceView, do.silence)
     return [
         change(f"{of_incident}/acknowledge", care, "Look after it.", Decision, do.decision(Verb.ACKNOWLEDGE)),
@@ -150,13 +150,13 @@ class _Doing:
         return self._answer(call, lambda action, by, now: deny(action, by=by, now=now))
 
     def vouch(self, call: Call) -> Mark:
-        model, version, said = call.path["model"], call.path["version"], call.body
-        if not call.principal.sees(model):
+        said: Vouching = call.body
+        if not call.principal.sees(said.model):
             raise ProblemError(NOT_FOUND, "no such model")
         if self._in.voucher is None:
             raise ProblemError(NOT_FOUND, "there is no model registry in the configuration")
         try:
-            return self._in.voucher.vouch(model, version, by=call.principal.name, why=said.why)
+            return self._in.voucher.vouch(said.model, said.version, by=call.principal.name, why=said.why)
         except VouchError as error:
             raise ProblemError(CONFLICT, str(error)) from error
 

@@ -56,7 +56,7 @@ DEEDS = {
 _ANSWERS = ("approve", "deny")
 """What is said to a rollback, and has to be said about the version that was shown."""
 VOUCH = Deed(
-    "/models/{model:path}/versions/{version}/vouch",
+    "/known-good",
     "Vouch",
     "You give your word that it is good. Once enough people have, a rollback may put it into service.",
 )
@@ -101,7 +101,8 @@ def confirm_vouch(ask: Ask, request: Request) -> Page:
 def vouch(ask: Ask, request: Request, given: Mapping[str, str]) -> str:
     """Vouch for a version; return where to go then."""
     at = _version(request)
-    ask("POST", VOUCH.call, at, body=lambda: _checked({"why": given.get("comment", "")}, Vouching), key=given["key"])
+    said = at | {"why": given.get("comment", "")}
+    ask("POST", VOUCH.call, body=lambda: _checked(said, Vouching), key=given["key"])
     return f"/console/models?model={quote(at['model'], safe='')}"
 
 

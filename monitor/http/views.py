@@ -151,6 +151,8 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Vouching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody's word that a version is good."""
 
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    version: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     why: Annotated[str, msgspec.Meta(pattern=r"\S", max_length=300, description="What makes sure that it is.")]
 
 

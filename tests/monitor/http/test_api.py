@@ -21,7 +21,7 @@ from monitor.rollback.mark import Mark
 from monitor.store.store import StoreError
 from tests.kit.api_world import ACTIONS, INCIDENTS, NO_TLS, NOW, PEOPLE, TOKENS, Api, served_api
 
-NAMED = {"model": "mail", "incident": "a1", "silence": "none", "version": "1"}
+NAMED = {"model": "mail", "incident": "a1", "silence": "none"}
 """What stands in a path for each name in it; both belong to the model that the scoped token is for."""
 
 
@@ -267,7 +267,7 @@ def test_a_proposal_is_approved_once(fresh: Api) -> None:
 
 
 def test_people_vouch_for_a_version_each_once(tmp_path: Path) -> None:
-    path, why = "/models/mail/versions/2/vouch", {"why": "passed review"}
+    path, why = "/known-good", {"model": "mail", "version": "2", "why": "passed review"}
     with served_api(tmp_path, vouchers=2) as api:
         first = post(api, path, "approver", json=why)
         assert (first.json()["proposed"], first.json()["vouchers"]) == (True, ["approver"])
@@ -275,8 +275,8 @@ def test_people_vouch_for_a_version_each_once(tmp_path: Path) -> None:
         assert newest["distrusted"] == "1 of 2 have vouched for it (approver)"
         status, said = refusal(post(api, path, "approver", json=why))
         assert (status, said) == (409, "approver has vouched for it already; somebody else has to")
-        assert refusal(post(api, "/models/mail/versions/7/vouch", "admin", json=why))[0] == 409
-        assert refusal(post(api, "/models/net-ids/versions/1/vouch", "mail-admin", json=why))[0] == 404
+        assert refusal(post(api, path, "admin", json=why | {"version": "7"}))[0] == 409
+        assert refusal(post(api, path, "mail-admin", json=why | {"model": "net-ids"}))[0] == 404
         assert post(api, path, "admin", json=why).json()["vouchers"] == ["approver", "admin"]
         newest, _ = get(api, "/models/mail/versions")["versions"]
         assert (newest["known_good_at"], newest["distrusted"]) == (NOW, None)
