@@ -41,7 +41,7 @@ bench: setup  ## How soon, how often wrong, how fast, beside peers; ARGS=--quick
 	$(RUN)python -m tests.bench.stages
 	$(RUN)python -m tests.bench.latency $(ARGS)
 
-fuzz: setup  ## Feed strange bytes to decoder, configuration, baseline or webhook; ARGS="record -max_total_time=600".
+fuzz: setup  ## Feed strange bytes to decoder, configuration, baseline, webhook or token; ARGS="record -max_total_time=600".
 	$(UV) sync --locked --quiet --inexact --group fuzz
 	$(RUN)python -m tests.fuzz $(ARGS)
 

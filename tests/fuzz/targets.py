@@ -3,6 +3,7 @@
 A refusal has to be the one that is documented, and what is accepted has to be what the rest relies on.
 """
 
+import base64
 import math
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,9 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from alerting.network import Network
 from monitor.detection.baseline import BaselineError
 from monitor.detection.baseline import load as load_baseline
+from monitor.http.issuer import Issuer, IssuerConfig, NoKeyError, NotBelievedError
 from monitor.intake.decode import EARLIEST, LATEST, DecodeError, Decoder
 from monitor.intake.events import Label
 from monitor.intake.posted import CLOUD_EVENT, CLOUD_EVENTS, JSON, MAX_EVENTS, PostedError
@@ -22,11 +26,18 @@ from monitor.rollback.mlflow_hook import HookError
 from monitor.rollback.mlflow_hook import read as read_webhook
 from monitor.service.config import ConfigError, Problem
 from monitor.service.config import load as load_config
+from monitor.store.audit_copy import CopyError
+from monitor.store.audit_copy import verify as verify_copy
 
 MAX_DETAIL = 400
 """Characters of the longest reason for a refusal."""
 
 _DECODER = Decoder()
+_ISSUER = Issuer(
+    IssuerConfig(name="sso", issuer="https://sso.example.com", audience="tocsin"), Network(), timer=lambda: 0.0
+)
+_ISSUER._keys = {("k", "EdDSA"): Ed25519PrivateKey.generate().public_key()}
+_ISSUER._fetched = 0.0
 _HERE = Partition("events", 0)
 _FOLDER = tempfile.TemporaryDirectory(prefix="tocsin-fuzzed-")
 
@@ -88,12 +99,28 @@ def webhook(raw: bytes) -> None:
         read_webhook(raw)
 
 
+def token(raw: bytes) -> None:
+    """A token of an issuer: header, claims and signature, a line each, as they are before they are encoded."""
+    head, claims, signature = ([*raw.split(b"\n", 2), b"", b""])[:3]
+    parts = [base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (head, claims, signature)]
+    with suppress(NotBelievedError, NoKeyError):
+        assert _ISSUER.claims(".".join(parts)) is None  # nobody can make a signature here
+
+
+def copy(raw: bytes) -> None:
+    """A copy of the audit log."""
+    with suppress(CopyError):
+        verify_copy(raw.splitlines(), None)
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "record": record,
     "config": config,
     "baseline": baseline,
     "posted": posted,
     "webhook": webhook,
+    "token": token,
+    "copy": copy,
 }
 
 
