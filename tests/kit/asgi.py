@@ -1,6 +1,7 @@
 """Routes of Starlette, served on a free port of this machine."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,10 @@ def serving(routes: Sequence[Route], answered: Callable[[int], object] = lambda 
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
