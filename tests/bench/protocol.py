@@ -1,6 +1,7 @@
 """One knob of a detector is set so that it errs as rarely as the others; then its delays are measured."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -128,12 +129,13 @@ def _through(bench: Bench, world: World, change: str, start: Start, runs: int, l
 
 def _calibrated(peaks: npt.NDArray[np.float32], bench: Bench) -> float:
     """The threshold at which the run length is the one that is wanted."""
-    low, high = float(peaks[:, 0].min()), float(peaks[:, -1].max()) * 2 + 1
-    for _ in range(40):
-        middle = (low + high) / 2
-        reached = report.run_length(first_passages(peaks, middle), bench.cap)["mean"]
-        low, high = (middle, high) if reached < bench.run_length else (low, middle)
-    return high
+    levels = np.unique(peaks)  # of very different size, so that halving distances would miss most of them
+
+    def too_short(level: float) -> bool:
+        return bool(report.run_length(first_passages(peaks, level), bench.cap)["mean"] < bench.run_length)
+
+    place = bisect_left(levels, True, key=lambda level: not too_short(float(level)))
+    return float(levels[place]) if place < levels.size else float(levels[-1]) * 2 + 1
 
 
 def _tuned(bench: Bench, world: World, peer: Peer, share: int, runs: int) -> float:
