@@ -203,3 +203,29 @@ def configured() -> list[dict[str, Any]]:
         | ({} if models is None else {"models": models})
         for name, (role, models) in PEOPLE.items()
     ]
+
+
+def get(api: Api, path: str, who: str = "viewer") -> Any:
+    with api.as_(who) as client:
+        answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.json()
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Status and detail of an answer that is a problem."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    said = answer.json()
+    assert said["status"] == answer.status_code
+    assert said["title"]
+    return answer.status_code, said.get("detail", "")
+
+
+def post(api: Api, path: str, who: str, **options: Any) -> httpx.Response:
+    with api.as_(who) as client:
+        return client.post(path, **options)
+
+
+def audited(api: Api) -> list[tuple[str, str]]:
+    return [(entry.act.actor, entry.act.verb) for entry in api.store.audit.entries(limit=50)]
