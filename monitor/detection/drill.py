@@ -7,6 +7,7 @@ baseline is fed with what no healthy model gives, on one of its clocks after the
 import time
 from collections.abc import Callable, Iterable
 
+import msgspec
 import structlog
 
 from detectors.bets import Caution
@@ -86,6 +87,19 @@ def _contradicted(baseline: Baseline, number: int, ts: float) -> Joined:
     return Joined(baseline.model, "", None, said, ts, label, None, ts)
 
 
+class Drilled(msgspec.Struct, frozen=True):
+    """What came of one drill."""
+
+    model: str
+    kind: str
+    events: int | None
+    """Faulty events until it was found; None if it was not."""
+    at: float
+    """Epoch seconds."""
+    baseline: str
+    """The digest of the baseline that was drilled."""
+
+
 class Drills:
     """Drills one baseline after the other, with every kind of fault, each when it is new and every AGAIN seconds.
 
@@ -95,19 +109,23 @@ class Drills:
     def __init__(
         self,
         watches: Callable[[], Iterable[Watch]],
-        tell: Callable[[str, str, float], None],
+        tell: Callable[[Drilled], None],
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is drilled yet.
 
         Args:
             watches: what is watched now; only the baselines, which never change, are looked at.
-            tell: told the model, the kind of fault and after how many events it was found, infinity if it was not.
+            tell: told what came of each.
             clock: monotonic, in seconds.
+            wall: epoch seconds, for people.
         """
         self._watches = watches
         self._tell = tell
         self._clock = clock
+        self._wall = wall
+        self._last: dict[tuple[str, str], Drilled] = {}
         self._drilled: dict[str, float] = {}
         """When each baseline was drilled last, by its digest."""
 
@@ -125,4 +143,10 @@ class Drills:
             found = drill(bank.baseline, bank.budget, kind)
             if found is None:
                 _log.error("drill failed", model=model, kind=kind, events=LIMIT)
-            self._tell(model, kind, float("inf") if found is None else float(found))
+            told = Drilled(model, kind, found, self._wall(), bank.digest)
+            self._last = {**self._last, (model, kind): told}
+            self._tell(told)
+
+    def last(self) -> list[Drilled]:
+        """What came of the last drill of each kind, by model. Safe to ask from any thread."""
+        return [self._last[place] for place in sorted(self._last)]

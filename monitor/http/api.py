@@ -8,6 +8,7 @@ import msgspec
 
 from alerting.incident import Incident
 from monitor.detection.baseline import describe
+from monitor.detection.drill import Drilled
 from monitor.detection.watch import Watch
 from monitor.http.access import Principal
 from monitor.http.access_config import Role
@@ -20,6 +21,7 @@ from monitor.http.views import (
     Audit,
     Audited,
     AuditQuery,
+    Drilling,
     IncidentQuery,
     Incidents,
     Me,
@@ -80,6 +82,8 @@ class Sources(msgspec.Struct, frozen=True):
     audit: AuditLog
     watches: Callable[[], Collection[Watch]]
     """The models that this replica watches now; of a watch only what is replaced as a whole may be read."""
+    drills: Callable[[], Collection[Drilled]]
+    """What came of the last drills of this replica."""
     registry: ModelRegistry | None
     """None where no registry is configured."""
 
@@ -101,6 +105,7 @@ def table(sources: Sources, changes: Changes, *further: Endpoint, is_open: bool)
         Endpoint("GET", "/models/{model:path}/versions", see, "Its versions in the registry.", Versions, ask.versions),
         Endpoint("GET", "/models/{model:path}/baseline", see, "What is normal for it.", dict[str, Any], ask.baseline),
         Endpoint("GET", "/models/{model:path}", see, "One model.", Model, ask.model),
+        Endpoint("GET", "/drills", see, "Whether simulated faults are found.", Drilling, ask.drills),
         Endpoint("GET", "/incidents", see, "Incidents.", Incidents, ask.incidents, IncidentQuery),
         Endpoint("GET", "/incidents/{incident}", see, "One incident with its evidence.", Incident, ask.incident),
         Endpoint("GET", "/incidents/{incident}/timeline", see, "What was done about it.", Timeline, ask.timeline),
@@ -159,6 +164,9 @@ class _Answers:
                 for each in found
             ]
         )
+
+    def drills(self, call: Call) -> Drilling:
+        return Drilling([drilled for drilled in self._from.drills() if call.principal.sees(drilled.model)])
 
     def incidents(self, call: Call) -> Incidents:
         query: IncidentQuery = call.query

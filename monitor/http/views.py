@@ -6,6 +6,7 @@ import msgspec
 
 from alerting.incident import Incident
 from alerting.mutes import LONGEST, Label
+from monitor.detection.drill import Drilled
 from monitor.http.access_config import Role
 from monitor.rollback.action import Action, ActionState
 from monitor.store.audit import Act
@@ -75,6 +76,12 @@ class Versions(msgspec.Struct, frozen=True):
     """Versions of a model, the newest first."""
 
     versions: list[Version]
+
+
+class Drilling(msgspec.Struct, frozen=True):
+    """What came of the last drill of each kind, by model."""
+
+    drills: list[Drilled]
 
 
 class Incidents(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from alerting.policy import Attempt, Policy
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.baseline import load as load_baseline
 from monitor.detection.companions import Companions
-from monitor.detection.drill import Drills
+from monitor.detection.drill import Drilled, Drills
 from monitor.http.issuer import Issuer
 from monitor.http.server import Heartbeat, Probe, ServerError, wrong
 from monitor.intake.quarantine import QuarantineError
@@ -150,7 +150,7 @@ def serve(
         reactions = Reactions(told, _rollback_policy(config), delivery.wake)
         reader = Reader(config, baselines, source, store, metrics, reactions)
         supervisor = Supervisor(reader.open, count=lambda why: metrics.running.restarts.at(why).inc())
-        drills = Drills(supervisor.watches, lambda model, kind, n: metrics.detection.drill.at(model, kind).set(n))
+        drills = Drills(supervisor.watches, partial(_show_drill, metrics))
         turned = Heartbeat("the loop", STALLED, time.monotonic)
         jobs = [
             Job("commit", config.store.commit_every, reader.due.commit.set),
@@ -191,7 +191,9 @@ def serve(
                     lambda: beat(heartbeat, given, config.alerting.timeout, wrong(health).values()),
                 )
             )
-        looked_at = Looked(store, models, supervisor.watches, registry, health, {"reading": supervisor.unready})
+        looked_at = Looked(
+            store, models, supervisor.watches, drills.last, registry, health, {"reading": supervisor.unready}
+        )
         posted = partial(_count_posted, metrics)
         server = stack.enter_context(front(config, looked_at, partial(_count_refused, metrics), posted, issuers))
         delivery.start()
@@ -261,6 +263,11 @@ def _count_reactions(store: Store, metrics: Metrics) -> None:
         if action.moved_at is not None:
             last[action.model,] = max(action.moved_at, last.get((action.model,), 0.0))
     reacting.last_rollback.set_all(last)
+
+
+def _show_drill(metrics: Metrics, drilled: Drilled) -> None:
+    found = float("inf") if drilled.events is None else float(drilled.events)
+    metrics.detection.drill.at(drilled.model, drilled.kind).set(found)
 
 
 def _count_posted(metrics: Metrics, outcome: str, count: int) -> None:

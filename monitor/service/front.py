@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from monitor.detection.drill import Drilled
 from monitor.detection.watch import Watch
 from monitor.http.access import Access
 from monitor.http.api import Sources, table
@@ -35,6 +36,7 @@ class Looked(msgspec.Struct, frozen=True):
     models: ModelRegistry | None
     """None where no registry is configured."""
     watches: Callable[[], Collection[Watch]]
+    drills: Callable[[], Collection[Drilled]]
     metrics: CollectorRegistry
     health: Mapping[str, Probe]
     readiness: Mapping[str, Probe]
@@ -64,7 +66,7 @@ def front(
         store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time, voucher
     )
     registry = None if at.models is None else trusted(config, at.models, store)
-    asked = Sources(store, store.actions, store.audit, at.watches, registry)
+    asked = Sources(store, store.actions, store.audit, at.watches, at.drills, registry)
     with _intake(config, store, posted) as intake:
         endpoints = table(asked, changes, *intake, is_open=access.is_open)
         yield _server(config, at, access, endpoints, refused)

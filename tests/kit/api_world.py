@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from alerting.incident import Incident, Onset, Status
 from monitor.detection.answers import Answers
+from monitor.detection.drill import Drilled
 from monitor.detection.pipeline import Pipeline
 from monitor.http.access import Access
 from monitor.http.access_config import AccessConfig, Role
@@ -66,6 +67,11 @@ INCIDENTS = [
 ACTIONS = [
     Action("a1", "mail", "2", 1.0, ActionState.PROPOSED, 10.0, 11.0, "1", "A person decides."),
     Action("b2", "net-ids", "1.2.0", 1.0, ActionState.OBSERVED, 20.0, 20.0, "1.1.0", "Would have been done."),
+]
+DRILLS = [
+    Drilled("mail", "inputs", 7, OPENED_AT, "sha256:aa"),
+    Drilled("mail", "labels", None, OPENED_AT, "sha256:aa"),
+    Drilled("net-ids", "inputs", 12, OPENED_AT, "sha256:bb"),
 ]
 REGISTRY = {
     "models": {
@@ -133,7 +139,9 @@ def served_api(
         refused: Counter[int] = Counter()
         access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}), refused)
         trusted = TrustedRegistry(registry, store.marks.of, None, vouchers)
-        sources = Sources(store, store.actions, store.audit, lambda: list(pipeline.watches.values()), trusted)
+        sources = Sources(
+            store, store.actions, store.audit, lambda: list(pipeline.watches.values()), lambda: DRILLS, trusted
+        )
         numbers = itertools.count()
         changes = Changes(
             store,

@@ -7,7 +7,7 @@ import pytest
 from detectors.bets import Caution
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
-from monitor.detection.drill import AGAIN, KINDS, LIMIT, STRANGE, Drills, drill, kinds
+from monitor.detection.drill import AGAIN, KINDS, LIMIT, STRANGE, Drilled, Drills, drill, kinds
 from monitor.detection.learning import build
 from monitor.detection.watch import Until, Watch
 from monitor.intake.events import Prediction
@@ -67,7 +67,7 @@ def test_labels_that_never_were_are_not_drilled(baseline: Baseline) -> None:
 
 def test_each_baseline_has_its_turn_and_then_rests() -> None:
     now = 1000.0
-    told: list[tuple[str, str, float]] = []
+    told: list[Drilled] = []
     pipeline = make_pipeline()
     pipeline.process(records(World().events()))
     watched = [pipeline.watches["mail"], watch(deaf())]
@@ -75,17 +75,20 @@ def test_each_baseline_has_its_turn_and_then_rests() -> None:
     def everything() -> Iterator[Watch]:
         yield from watched
 
-    drills = Drills(everything, lambda model, kind, events: told.append((model, kind, events)), lambda: now)
+    drills = Drills(everything, told.append, lambda: now, lambda: 7.0)
     for _ in range(4):
         drills.run_once()
     mail, deaf_one = [("mail", kind) for kind in KINDS], [("deaf", "inputs"), ("deaf", "answers")]
-    assert [(model, kind) for model, kind, _ in told] == [*mail, *deaf_one]
-    assert all(events < LIMIT for _, _, events in told[:3])
-    assert [events for *_, events in told[3:]] == [float("inf")] * 2
+    assert [(each.model, each.kind) for each in told] == [*mail, *deaf_one]
+    assert all(each.events is not None and each.events < LIMIT for each in told[:3])
+    assert [each.events for each in told[3:]] == [None, None]
+    assert {each.at for each in told} == {7.0}
+    assert drills.last() == sorted(told, key=lambda each: (each.model, each.kind))
     now += AGAIN
     drills.run_once()
-    assert [(model, kind) for model, kind, _ in told[5:]] == mail
+    assert [(each.model, each.kind) for each in told[5:]] == mail
     now += 1
     watched[:] = []
     drills.run_once()
     assert len(told) == 8
+    assert len(drills.last()) == 5

@@ -43,6 +43,16 @@ def test_a_mark_that_does_not_count_says_why(fresh: Api) -> None:
     assert oldest["distrusted"] == "its mark was withdrawn (convicted by incident a1)"
 
 
+def test_drills_say_whether_each_fault_was_found(api: Api) -> None:
+    found = get(api, "/drills")["drills"]
+    assert [(each["model"], each["kind"], each["events"]) for each in found] == [
+        ("mail", "inputs", 7),
+        ("mail", "labels", None),
+        ("net-ids", "inputs", 12),
+    ]
+    assert {each["model"] for each in get(api, "/drills", "mail-viewer")["drills"]} == {"mail"}
+
+
 def test_incidents_come_back_as_they_are(api: Api) -> None:
     found = get(api, "/incidents")["incidents"]
     assert [one["id"] for one in found] == ["d4", "b2", "c3", "a1"]
