@@ -26,7 +26,7 @@ test: setup  ## Quick tests: no Java, no network beyond loopback.
 	$(RUN)pytest -n auto -m "not slow and not kafka and not chaos" $(ARGS)
 
 test-slow: setup  ## The slower suites: real Apache Kafka, real MLflow, the demo itself.
-	$(RUN)pytest -m "(slow or kafka) and not chaos" $(ARGS)
+	$(RUN)pytest -n 2 --dist loadfile -m "(slow or kafka) and not chaos" $(ARGS)
 
 dashboards: setup  ## Write grafana/dashboards/ from the Python beside it.
 	$(RUN)python -m grafana

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -33,6 +34,9 @@ features have the shares of agreement and of answers too; without pairs, theirs.
 CHURN = 0.01
 """Share of answers that a benign retrain may change where the surrogate is fairly sure, in any class and in any one
 direction; where it is sure, fewer, as its doubt is smaller."""
+PAIRS_VARY = 1.5
+"""Times the natural variation of features that is allowed to pairs: markets and seasons change how features go
+together, and a reference has seen few of them."""
 PREDICTION_SHARE = 0.25
 """Share that the predicted class has of the budget of its family; features share the rest equally."""
 
@@ -77,7 +81,8 @@ def _features(baseline: Baseline, columns: Columns, caution: Caution) -> Iterato
 
 
 def _pairs(baseline: Baseline, caution: Caution) -> _Bets:
-    tables = np.stack([pair_bets(pair.reference, caution) for pair in baseline.pairs])
+    lenient = msgspec.structs.replace(caution, natural=PAIRS_VARY * caution.natural)
+    tables = np.stack([pair_bets(pair.reference, lenient) for pair in baseline.pairs])
     return "pairs", tables, np.tile(PAIR_WEIGHTS / len(tables), (len(tables), 1)), {}
 
 

@@ -10,7 +10,7 @@ from detectors.outcomes import outcome_bets
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, FeatureReference, numeric
-from monitor.detection.families import WEIGHTS
+from monitor.detection.families import PAIRS_VARY, WEIGHTS
 from monitor.detection.learning import build
 from monitor.detection.pairs import Pairs
 from monitor.intake.events import Prediction
@@ -38,7 +38,8 @@ def features() -> PathDetector:
         one = _start(baselines, [_feature_tables(baseline) for baseline in baselines], FEATURE_WEIGHTS, share)
         if not baselines[0].pairs:
             return one
-        tables = [[pair_bets(pair.reference, Caution()) for pair in baseline.pairs] for baseline in baselines]
+        lenient = Caution(natural=PAIRS_VARY * Caution().natural)
+        tables = [[pair_bets(pair.reference, lenient) for pair in baseline.pairs] for baseline in baselines]
         other = _start(baselines, tables, PAIR_WEIGHTS, 1.0 - share)
         return lambda: _louder(one(), other())
 

@@ -26,6 +26,7 @@ EMPTY = {
     "TocsinJobMissing": "needs a job that hangs for five minutes",
     "TocsinLabelsMissing": "needs an hour without labels",
     "TocsinLagGrows": "needs 10,000 unread records that become more",
+    "TocsinManyDuplicates": "needs a producer that repeats itself for a quarter of an hour",
     "TocsinMessagesWaiting": "needs a receiver that is down for a quarter of an hour",
     "TocsinReadingFails": "needs Kafka or the store to fail",
     "TocsinRebalances": "needs five rebalances",
