@@ -84,6 +84,12 @@ def outcome(store: str | Path) -> tuple[dict[str, bytes], list[tuple[object, ...
         return digest(opened, [WHOLE]), told(opened.incidents())
 
 
+def messages(store: str | Path) -> dict[str, int]:
+    """How many messages were ever written, by what became of them."""
+    with closing(Store(store)) as opened:
+        return {state: count for (_, state), count in opened.outbox.counts().items()}
+
+
 @pytest.fixture(scope="module")
 def whole(
     apache_kafka: ApacheKafka, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
@@ -152,6 +158,7 @@ def test_kill9_loop_no_loss(
         wait_until(lambda: read() == count, replica.said, 300 + count / 200)
         states, incidents, expected = whole
         wait_until(lambda: known(hook) == expected, replica.said)
+        wait_until(lambda: messages(store) == {"delivered": len(heard(hook))}, replica.said)  # none is lost on its way
         assert replica.end() == 0
     finally:
         replica.kill()
