@@ -18,7 +18,7 @@ from detectors.cells import ABOVE, ABSENT, BELOW, MISSING, RESERVED, Cells, Nume
 
 Floats = npt.NDArray[np.float64]
 
-SHIFTS = (0.15, 0.3, 0.8)
+SHIFTS = (0.2, 0.45, 1.0)
 """Location changes bet on, each way, in standard deviations of the normal score."""
 SCALES = (0.6, 1.45, 2.2)
 """Variance ratios bet on."""
@@ -37,7 +37,7 @@ EXCUSE_Z = 2.0
 """Standard errors by which a group's own bound is above its own mean; groups are small."""
 RUN = 20
 """Consecutive events of which sums are taken to see autocorrelation."""
-CHANCE = 0.05
+CHANCE = 0.01
 """Level at which groups count as different."""
 MIN_GROUP = 20
 """Reference events below which a group says nothing about natural variation."""
@@ -84,9 +84,11 @@ def upper_share(count: npt.ArrayLike, total: float, caution: Caution) -> Floats:
 
 
 def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats:
-    """Standard deviation, per bet, of group means beyond what the groups' sizes explain; shape (bets,).
+    """Standard deviation, per bet, of group means beyond what chance explains; shape (bets,).
 
-    Zero unless the groups differ more than chance would, at the level CHANCE of the homogeneity statistic.
+    Chance explains what the homogeneity statistic of groups that are alike exceeds with probability CHANCE only. What
+    is left is a lower bound, and small where it is in doubt: an allowance that comes by luck makes a detector blind to
+    every change of its size, and a bet on a shift has room for groups that differ by less than half of it anyway.
     """
     counts = np.asarray([group for group in groups.values() if sum(group) >= MIN_GROUP], dtype=np.float64)
     if len(counts) < 2:
@@ -97,8 +99,7 @@ def natural_spread(table: Floats, groups: Mapping[str, Sequence[int]]) -> Floats
     variance = np.maximum(counts.sum(axis=0) @ table**2 / sizes.sum() - centre**2, 1e-12)
     freedom = len(counts) - 1
     statistic = (sizes * (means - centre) ** 2 / variance).sum(axis=0)
-    excess = np.maximum(statistic / freedom - 1.0, 0.0) * variance / sizes.mean()
-    return np.asarray(np.where(statistic > _chance(freedom), np.sqrt(excess), 0.0))
+    return np.asarray(np.sqrt(np.maximum(statistic - _chance(freedom), 0.0) / freedom * variance / sizes.mean()))
 
 
 @lru_cache
@@ -113,7 +114,7 @@ def dispersion(scores: Floats) -> float:
     """Variance of sums over runs of RUN consecutive events, over what independent events would have; at least 1.
 
     Autocorrelated events carry less information than they seem to. Evidence is divided by this number: bets are raised
-    to the power of its inverse, as a likelihood is tempered. It is 1 if it is within one standard error of 1.
+    to the power of its inverse, as a likelihood is tempered. It is 1 if it is within two standard errors of 1.
 
     Args:
         scores: of consecutive events, shape (n,).
@@ -123,7 +124,7 @@ def dispersion(scores: Floats) -> float:
         return 1.0
     sums = scores[: runs * RUN].reshape(runs, RUN).sum(axis=1)
     ratio = float(sums.var(ddof=1) / (RUN * variance))
-    return ratio if ratio > 1.0 + math.sqrt(2.0 / (runs - 1)) else 1.0
+    return ratio if ratio > 1.0 + 2.0 * math.sqrt(2.0 / (runs - 1)) else 1.0
 
 
 def make_safe(table: Floats, reference: Reference, caution: Caution) -> Floats:

@@ -99,13 +99,15 @@ def again(first: Finding | None, now: Finding, budget: float) -> Finding:
     """The finding of a stream that was found before in the same episode: as it is now, but since it was found first.
 
     Values that cannot be stay the kind of the finding: as they become few among the rest, another bet may lead. And
-    what fades stays what it was: its counts have begun to tell of what came after it.
+    what fades stays what it was: its counts have begun to tell of what came after it. That somebody is alone is
+    believed until it is likelier that he is not: where few events tell, sureness goes up and down with each of them.
     """
     if first is None:
         return now
     if (now.kind is Kind.BODY and first.kind in (Kind.OUTSIDE, Kind.MISSING)) or now.log_e < math.log(budget):
         return first
-    return msgspec.structs.replace(now, onset=first.onset, alarmed_index=first.alarmed_index)
+    sure = first.alone if 0.0 < now.alone < first.alone else now.alone
+    return msgspec.structs.replace(now, onset=first.onset, alarmed_index=first.alarmed_index, alone=sure)
 
 
 def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:

@@ -1,5 +1,6 @@
 """Bets: fair or worse while all is well, whatever the reference looked like, and worth something when it is not."""
 
+import math
 from itertools import chain
 
 import numpy as np
@@ -211,6 +212,17 @@ def test_natural_spread_is_what_groups_differ_by_beyond_chance() -> None:
     assert natural_spread(table, unlike)[0] == pytest.approx(0.1, rel=0.2)
     assert natural_spread(table, {"only": (70, 30)}).tolist() == [0.0]
     assert natural_spread(table, {}).tolist() == [0.0]
+
+
+def test_luck_in_a_short_reference_allows_hardly_anything() -> None:
+    """What luck allows hides changes of its size: a reference of four days, by day quarters, of a steady stream."""
+    rng = np.random.default_rng(5)
+    table = np.array([[0.0], [1.0]])
+    steady = rng.multinomial(500, [0.7, 0.3], size=(400, 4)).tolist()
+    allowed = np.array([natural_spread(table, {str(n): group for n, group in enumerate(four)})[0] for four in steady])
+    error = math.sqrt(0.7 * 0.3 / 500)
+    assert (allowed > 0).mean() < 0.03
+    assert (allowed > error).mean() < 0.01
 
 
 def test_what_varies_between_blocks_of_the_reference_makes_bets_more_careful() -> None:

@@ -195,6 +195,15 @@ def test_a_stream_found_again_is_as_it_is_now_but_since_then() -> None:
     assert (both.kind, both.observed) == (Kind.MISSING, 0.7)
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "believed"), [(6.0, 2.9, 6.0), (6.0, 7.0, 7.0), (6.0, -0.1, -0.1), (0.0, 3.0, 3.0)]
+)
+def test_that_somebody_is_alone_is_believed_until_it_is_likelier_that_he_is_not(
+    then: float, now: float, believed: float
+) -> None:
+    assert again(finding(alone=then), finding(alone=now), BUDGET).alone == believed
+
+
 @pytest.mark.parametrize("kind", [Kind.OUTSIDE, Kind.MISSING])
 def test_values_that_cannot_be_stay_the_kind_of_a_finding(kind: Kind) -> None:
     first, later = finding(kind=kind), finding(kind=Kind.BODY, observed=1.5)
