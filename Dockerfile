@@ -10,7 +10,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PYTHON_DOWNLOADS=never \
     UV_PROJECT_ENVIRONMENT=/opt/tocsin
 WORKDIR /src
-# `--build-arg EXTRAS="--extra fast"` adds librdkafka.
+# `--build-arg EXTRAS="--extra fast"` adds librdkafka and the compiled engine.
 ARG EXTRAS=""
 # The dependencies change seldom and have a layer of their own.
 COPY pyproject.toml uv.lock ./

@@ -7,19 +7,17 @@ to 1, an alarm whenever a stream's weighted statistic reaches A has an average r
 simulation (Shin, Ramdas and Rinaldo 2022, arXiv:2203.03532).
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import local
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.rounds import Rounds
+from detectors.walk import Factors, Path, Steps, Walk, arrays
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -111,23 +109,6 @@ class Step(NamedTuple):
     changes: list[Change]
 
 
-class _Workspace(local):
-    """Memory that is used again: to ask the system for megabytes with each batch costs as much as the arithmetic."""
-
-    def __init__(self) -> None:
-        self._held = np.empty(0)
-
-    def array(self, shape: tuple[int, ...]) -> Floats:
-        """An array of this thread, with whatever was in it; good until the next one is asked for."""
-        size = math.prod(shape)
-        if size > self._held.size:
-            self._held = np.empty(size)
-        return self._held[:size].reshape(shape)
-
-
-_workspace = _Workspace()
-
-
 class Family:
     """Streams on one clock, each with several bets, kept once for every key.
 
@@ -141,6 +122,7 @@ class Family:
         threshold: float,
         *,
         divisors: Mapping[int, Floats] | None = None,
+        walk: Walk = arrays,
     ) -> None:
         """Take the bets.
 
@@ -149,6 +131,7 @@ class Family:
             weights: shape (streams, bets), each non-negative.
             threshold: weighted statistic at which a stream alarms: the false-alarm budget in events.
             divisors: for some keys, what to divide the factors by, shape (streams, bets), at least 1.
+            walk: how to walk over events.
         """
         self.codes, self.bets = tables.shape[1:]
         self.streams = weights.shape[0]
@@ -157,25 +140,24 @@ class Family:
         self.statistic: dict[int, Floats] = {}
         """For each key, M + 1 of each stream and bet, shape (streams, bets); 1 before its first event."""
         self.excursions: dict[tuple[int, int], Excursion] = {}
-        self._flat = tables.reshape(-1, self.bets)
+        self._factors = Factors(np.ascontiguousarray(tables).reshape(-1, self.bets), divisors or {})
+        self._walk = walk
         self._kinds = tables.shape[0] // self.streams
         self._offsets = np.arange(self.streams) * self.codes
-        self._first = np.ones_like(weights)
-        self._divisors = divisors or {}
         self._ceiling = 1.0 + OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
 
     def run(self, batch: Batch) -> Step:
         """Compute what `batch` does, without doing it."""
         if batch.index.size == 0:
             return Step({}, {}, [])
-        rounds = Rounds.of(batch.keys)
-        path = self._walk(rounds, batch)
+        steps = Steps(batch.keys, self._rows(batch))
+        path = self._walk(self._factors, steps, self.statistic, None)
         highest = self._highest(path)
         if not highest.max() < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
-            path = self._walk(rounds, batch, self._ceiling)
+            path = self._walk(self._factors, steps, self.statistic, self._ceiling)
             highest = self._highest(path)
-        step = Step(rounds.last(path), {}, [])
-        self._follow_loud(batch, rounds, path, np.flatnonzero(highest >= QUIET * self.threshold), step)
+        step = Step(path.last, {}, [])
+        self._follow_loud(batch, path, np.flatnonzero(highest >= QUIET * self.threshold), step)
         step.changes.sort()
         return step
 
@@ -205,53 +187,26 @@ class Family:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))
 
-    def _factors(self, codes: Codes, keys: Codes) -> Floats:
-        """What each event multiplies each bet by, divisors left out, shape (n, streams, bets)."""
-        rows = codes + self._offsets
+    def _rows(self, batch: Batch) -> Codes:
+        """Which row of the factors each event means in each stream, shape (n, streams)."""
+        rows: Codes = batch.codes + self._offsets
         if self._kinds > 1:
-            rows += (keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
-        into = _workspace.array((*rows.shape, self.bets))
-        return np.take(self._flat, rows, axis=0, out=into, mode="clip")  # the other modes make a copy first
+            rows += (batch.keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
+        return rows
 
-    def _walk(self, rounds: Rounds, batch: Batch, ceiling: Floats | None = None) -> Floats:
-        """Statistics after each event, M + 1, in the order of the rounds, shape (n, streams, bets).
-
-        A round is a few numpy calls for the events of all its keys. That is the fastest exact form: the closed form
-        with running products needs more passes, and its rounding would depend on how events were cut into batches.
-        """
-        path = self._factors(batch.codes[rounds.rows], batch.keys[rounds.rows])
-        for rank, key in enumerate(rounds.keys):
-            if key in self._divisors:
-                path[rounds.places(rank)] /= self._divisors[key]
-        before = np.concatenate([self.statistic.get(key, self._first) for key in rounds.keys])
-        before = before.reshape(len(rounds.keys), self.streams, self.bets)
-        multiply, add = np.multiply, np.add
-        with np.errstate(over="ignore"):
-            for slab in rounds.slabs(path):
-                before = before[: slab.shape[1]]
-                one = np.ones_like(before)  # adding a scalar takes half as long again
-                for now in slab:
-                    multiply(before, now, now)
-                    add(now, one, now)
-                    if ceiling is not None:
-                        np.minimum(now, ceiling, out=now)
-                    before = now
-        return path
-
-    def _highest(self, path: Floats) -> Floats:
+    def _highest(self, path: Path) -> Floats:
         """An upper bound of the weighted statistic of each stream along a path, shape (streams,)."""
-        return np.asarray(((path.max(axis=0) - 1.0) * self.weights).sum(axis=1) * _ROUNDING)
+        return np.asarray(((path.peaks - 1.0) * self.weights).sum(axis=1) * _ROUNDING)
 
-    def _follow_loud(self, batch: Batch, rounds: Rounds, path: Floats, suspects: Codes, step: Step) -> None:
+    def _follow_loud(self, batch: Batch, path: Path, suspects: Codes, step: Step) -> None:
         """Follow each excursion that may have begun in one of the streams `suspects`, gone on or ended."""
-        ranks = {key: rank for rank, key in enumerate(rounds.keys)}
-        ongoing = [place for place in self.excursions if place[0] in ranks]
+        ongoing = [place for place in self.excursions if place[0] in step.statistic]
         for stream in sorted({*suspects.tolist(), *(stream for _, stream in ongoing)}):
-            levels = ((path[:, stream] - 1.0) * self.weights[stream]).sum(axis=1)
-            loud = batch.keys[rounds.rows[np.flatnonzero(levels >= QUIET * self.threshold)]].tolist()
+            levels = ((path.of(stream) - 1.0) * self.weights[stream]).sum(axis=1)
+            loud = batch.keys[levels >= QUIET * self.threshold].tolist()
             for key in {*loud, *(key for key, other in ongoing if other == stream)}:
-                places = rounds.places(ranks[key])
-                self._follow(key, stream, levels[places], batch, rounds.rows[places], step)
+                rows = np.flatnonzero(batch.keys == key)
+                self._follow(key, stream, levels[rows], batch, rows, step)
 
     def _follow(self, key: int, stream: int, levels: Floats, batch: Batch, rows: Codes, step: Step) -> None:
         """Begin, feed, alarm and end the excursions of one stream along its levels, at these rows of the batch."""

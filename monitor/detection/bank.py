@@ -17,6 +17,7 @@ import numpy.typing as npt
 from detectors.bets import Caution
 from detectors.edetector import Batch, Excursion, Step, Turn
 from detectors.surrogate import LEVELS
+from detectors.walk import Walk, arrays
 from monitor.detection.agreement import AGREES, Agreement, Judged
 from monitor.detection.attention import Attention, Named
 from monitor.detection.baseline import PREDICTION, Baseline
@@ -79,7 +80,7 @@ class BankState(msgspec.Struct, array_like=True):
 class Bank:
     """All families of one model."""
 
-    def __init__(self, baseline: Baseline, budget: float, caution: Caution) -> None:
+    def __init__(self, baseline: Baseline, budget: float, caution: Caution, walk: Walk = arrays) -> None:
         """Build the bets from the baseline; `budget` is the number of events per false alarm."""
         self.baseline = baseline
         self.digest = baseline.digest
@@ -94,7 +95,7 @@ class Bank:
         """Source, the one kind, and the code that the engine gets."""
         self.recent_labels = Recent(4)
         """Source, labeler, kind and code of the label, at the time of the prediction."""
-        self.families = families(baseline, self.questions, self.columns, budget, caution)
+        self.families = families(baseline, self.questions, self.columns, budget, caution, walk)
         self._attention = Attention()
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 

@@ -11,6 +11,7 @@ from detectors.edetector import Family
 from detectors.outcomes import NO_CHURN, RISES, Churn
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from detectors.surrogate import SURE
+from detectors.walk import Walk
 from monitor.detection.baseline import PREDICTION, Baseline, FeatureReference
 from monitor.detection.columns import Columns
 from monitor.detection.questions import Question
@@ -20,8 +21,8 @@ _Bets = tuple[str, Floats, Floats, Mapping[int, Floats]]
 """Name, factors, weights within the family, and divisors by key."""
 
 WEIGHTS: Mapping[str, float] = {
-    "features": 0.2,
-    "pairs": 0.05,
+    "features": 0.23,
+    "pairs": 0.02,
     "features/source": 0.25,
     "agreement": 0.25,
     "answers/source": 0.25,
@@ -42,7 +43,12 @@ PREDICTION_SHARE = 0.25
 
 
 def families(
-    baseline: Baseline, asked: Mapping[str, Question], columns: Columns, budget: float, caution: Caution
+    baseline: Baseline,
+    asked: Mapping[str, Question],
+    columns: Columns,
+    budget: float,
+    caution: Caution,
+    walk: Walk,
 ) -> dict[str, Family]:
     """Everything that is watched of a model, by name.
 
@@ -52,6 +58,7 @@ def families(
         columns: gives sources and labelers their keys.
         budget: events per false alarm.
         caution: how far bounds stay away from estimates.
+        walk: how statistics go over events.
     """
     bets = [*_features(baseline, columns, caution), *_outcomes(asked, columns, caution)]
     if baseline.residual is not None:
@@ -65,7 +72,7 @@ def families(
         spent["features"] += spent["agreement"]
         spent["features/source"] += spent["answers/source"]
     return {
-        name: Family(tables, spent[name] * weights, budget, divisors=divisors)
+        name: Family(tables, spent[name] * weights, budget, divisors=divisors, walk=walk)
         for name, tables, weights, divisors in bets
     }
 

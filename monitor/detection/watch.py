@@ -8,6 +8,7 @@ import msgspec
 
 from alerting.incident import Judgement
 from detectors.bets import Caution
+from detectors.walk import Walk, arrays
 from monitor.detection.answers import Answers
 from monitor.detection.bank import Bank, Moment, Place
 from monitor.detection.baseline import Baseline
@@ -93,6 +94,7 @@ class Watch:
         until: Until,
         caution: Caution,
         companions: Companions,
+        walk: Walk = arrays,
     ) -> None:
         """Watch against `baseline`, or learn one from the stream first.
 
@@ -103,6 +105,7 @@ class Watch:
             until: where the reference ends if it is learnt.
             caution: how far bounds stay away from estimates.
             companions: detectors beside the engine.
+            walk: how the engine's statistics go over events.
         """
         self.model = model
         self.events = 0
@@ -115,9 +118,10 @@ class Watch:
         """What each version has answered, from the first event on."""
         self.invalid = 0
         """Feature values so far that were missing or of the wrong type."""
-        self.bank = None if baseline is None else Bank(baseline, budget, caution)
+        self.bank = None if baseline is None else Bank(baseline, budget, caution, walk)
         self._budget = budget
         self._caution = caution
+        self._walk = walk
         self._until = until
         self._rows = self._worked = Rows()
         self._versions: list[FirstSeen] = []
@@ -254,7 +258,7 @@ class Watch:
         state = msgspec.msgpack.decode(blob, type=WatchState)
         self.events = state.events  # in any case: ids of incidents are made from it, and must not come twice
         if self.bank is None and learnt is not None:
-            self.bank = Bank(learnt, self._budget, self._caution)
+            self.bank = Bank(learnt, self._budget, self._caution, self._walk)
         if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
             return False
         self.invalid, self._versions, self.newest = state.invalid, state.versions, state.newest
@@ -276,7 +280,8 @@ class Watch:
     def _next(self, ts: float) -> int:
         """Count an event; end the learning if the reference ends before it."""
         if self.bank is None and self._complete(ts):
-            self.bank = Bank(build(self.model, self._predictions, self._labels), self._budget, self._caution)
+            learnt = build(self.model, self._predictions, self._labels)
+            self.bank = Bank(learnt, self._budget, self._caution, self._walk)
             self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
         self.newest = max(self.newest, ts)
         self.events += 1

@@ -8,6 +8,8 @@ from functools import partial
 from alerting.desk import Desk
 from alerting.incidents import Incidents
 from detectors.bets import Caution
+from detectors.compiled import compiled
+from detectors.walk import arrays
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.pipeline import Pipeline
@@ -106,6 +108,7 @@ class Reader:
 def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
     """How a pipeline gets the watch of a model that it sees for the first time."""
     unnamed: set[str] = set()
+    walk = compiled() if config.detection.engine == "compiled" else arrays
 
     def watch(model: str) -> Watch | None:
         settings = config.models.get(model)
@@ -121,6 +124,7 @@ def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str]
             until=_until(settings),
             caution=Caution(),
             companions=Companions(config.detection.companions),
+            walk=walk,
         )
 
     return watch

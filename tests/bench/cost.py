@@ -15,6 +15,8 @@ import numpy as np
 from river.drift import ADWIN
 
 from detectors.bets import Caution
+from detectors.compiled import compiled
+from detectors.walk import Walk, arrays
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import Baseline
 from monitor.detection.columns import FeatureColumns, LabelColumns
@@ -28,6 +30,16 @@ from tests.bench.report import Row
 BATCH = 500
 POLLED = KafkaConfig.model_fields["max_poll_records"].default
 """Records of one poll, where models are mixed."""
+
+
+SHOWN = {
+    "columns": "columns",
+    "engine": "engine",
+    "compiled": "compiled",
+    "adwin": "ADWIN per feature",
+    "engine_of_adwin": "engine / ADWIN",
+    "compiled_of_adwin": "compiled / ADWIN",
+}
 
 
 class Size(NamedTuple):
@@ -57,7 +69,7 @@ def run(size: Size) -> Iterator[Row]:
 
 
 def _engine(what: str, count: int, size: Size, learnt: Baseline, *, features: int = 30, sources: int = 10) -> Row:
-    """Microseconds an event: columns, engine, and a plain loop over ADWINs on the same numbers, in turns."""
+    """Microseconds an event: columns, both engines, and a plain loop over ADWINs on the same numbers, in turns."""
     events = list(traffic.events(size.events, features=features, sources=sources))
     bank = Bank(learnt, DETECTION.budget, Caution())
     batches = [
@@ -68,16 +80,20 @@ def _engine(what: str, count: int, size: Size, learnt: Baseline, *, features: in
     encoded = [bank.columns.features(rows) for rows in batches]
     no_labels = bank.columns.labels([])
     detectors = [ADWIN() for _ in range(features)]
-    found: dict[str, list[float]] = {"columns": [], "engine": [], "adwin": []}
+    found: dict[str, list[float]] = {"columns": [], "engine": [], "compiled": [], "adwin": []}
     for _ in range(size.rounds):
         # Events that come again are not in control, so each round has an engine that has not seen them.
         fresh = Bank(learnt, DETECTION.budget, Caution())
+        faster = Bank(learnt, DETECTION.budget, Caution(), compiled())
         found["columns"].append(_micros(lambda: [bank.columns.features(rows) for rows in batches], size.events))
         found["engine"].append(_micros(partial(_feed, fresh, encoded, no_labels), size.events))
+        found["compiled"].append(_micros(partial(_feed, faster, encoded, no_labels), size.events))
         found["adwin"].append(_micros(partial(_loop, detectors, values), size.events))
-    ratios = [engine / adwin for engine, adwin in zip(found["engine"], found["adwin"], strict=True)]
     spreads = {name: report.spread(times) for name, times in found.items()}
-    return {"what": what, "count": count, **spreads, "engine_of_adwin": report.spread(ratios)}
+    for name in ("engine", "compiled"):
+        ratios = [mine / adwin for mine, adwin in zip(found[name], found["adwin"], strict=True)]
+        spreads[f"{name}_of_adwin"] = report.spread(ratios)
+    return {"what": what, "count": count, **spreads}
 
 
 def _feed(bank: Bank, batches: Sequence[FeatureColumns], no_labels: LabelColumns) -> None:
@@ -94,26 +110,31 @@ def _loop(detectors: Sequence[ADWIN], rows: Sequence[Sequence[float]]) -> None:
 
 def _models(size: Size, learnt: Baseline) -> Iterator[Row]:
     """The whole path behind the poll, on records in memory; as many models as given take turns at random."""
-    found: dict[int, list[float]] = {count: [] for count in size.models}
+    walks = {"numpy": arrays, "compiled": compiled()}
+    kinds = [(engine, count) for engine in walks for count in size.models]
+    found: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
-        daemons = {count: _daemon(learnt, count, Path(folder, str(count))) for count in size.models}
+        daemons = {
+            (engine, count): _daemon(learnt, count, Path(folder, f"{engine}-{count}"), walks[engine])
+            for engine, count in kinds
+        }
         for number in range(size.rounds):
-            for count in size.models:
+            for engine, count in kinds:
                 records = traffic.records(traffic.events(size.mixed, models=count, seed=number + 1))
                 gc.freeze()  # nobody has so many records in memory at once: the collector is not to look at them
-                found[count].append(_micros(partial(_process, daemons[count], records), len(records)))
+                taken = _micros(partial(_process, daemons[engine, count], records), len(records))
+                found[engine, count].append(taken)
                 gc.unfreeze()
-    alone = found[size.models[0]]
-    for count, times in found.items():
-        ratios = [one / many for one, many in zip(alone, times, strict=True)]
+    for (engine, count), times in found.items():
+        ratios = [one / many for one, many in zip(found[engine, size.models[0]], times, strict=True)]
         spreads = {"path": report.spread(times), "of_one": report.spread(ratios)}
-        yield {"what": "models", "count": count, **spreads}
+        yield {"what": "models", "engine": engine, "count": count, **spreads}
 
 
-def _daemon(learnt: Baseline, models: int, folder: Path) -> Daemon:
+def _daemon(learnt: Baseline, models: int, folder: Path, walk: Walk) -> Daemon:
     baselines = {of.model: of for of in (traffic.of_model(learnt, number) for number in range(models))}
     folder.mkdir()
-    daemon = Daemon(FileSource([folder / "unread"]), baselines, folder)
+    daemon = Daemon(FileSource([folder / "unread"]), baselines, folder, walk=walk)
     for model in baselines:
         daemon.pipeline.watch(model)  # made now, not while it is measured
     return daemon
@@ -145,24 +166,28 @@ def tables(rows: Sequence[Row]) -> str:
     engine = [
         [
             f"{row['count']:,} {row['what']}",
-            *(_shown(row[name]) for name in ("columns", "engine", "adwin", "engine_of_adwin")),
+            *(_shown(row[name]) for name in SHOWN),
         ]
         for row in rows
         if row["what"] in ("features", "sources")
     ]
     models = [
-        [f"{row['count']:,}", _shown(row["path"]), _shown(row["of_one"])] for row in rows if row["what"] == "models"
+        [f"{row['count']:,}", row["engine"], _shown(row["path"]), _shown(row["of_one"])]
+        for row in rows
+        if row["what"] == "models"
     ]
     memory = [
         [f"{row['count']:,}", f"{row['mebibytes']:,.0f}", f"{row['stored_mebibytes']:,.1f}"]
         for row in rows
         if row["what"] == "memory"
     ]
-    header = ["microseconds an event, batches of 500", "columns", "engine", "ADWIN per feature", "engine / ADWIN"]
+    header = ["microseconds an event, batches of 500", *SHOWN.values()]
     return "\n\n".join(
         [
             report.table(header, engine),
-            report.table(["models, events mixed", "us an event, decode to verdict", "speed of one model's"], models),
+            report.table(
+                ["models, events mixed", "engine", "us an event, decode to verdict", "speed of one model's"], models
+            ),
             report.table(["models of 30 features", "MiB in memory", "MiB of state in the store"], memory),
         ]
     )

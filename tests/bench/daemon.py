@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from alerting.desk import Desk, DeskConfig
 from alerting.incidents import Incidents
 from detectors.bets import Caution
+from detectors.walk import Walk, arrays
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.pipeline import Pipeline
@@ -34,7 +35,12 @@ class Daemon:
     """A loop on a source, with the defaults of the configuration, and nobody to send messages to."""
 
     def __init__(
-        self, source: EventSource, baselines: Mapping[str, Baseline], folder: Path, location: str | Path | None = None
+        self,
+        source: EventSource,
+        baselines: Mapping[str, Baseline],
+        folder: Path,
+        location: str | Path | None = None,
+        walk: Walk = arrays,
     ) -> None:
         """`folder` takes the quarantine, and the store unless that is at `location`."""
         self.store = Store(location or folder / "bench.db")
@@ -49,7 +55,7 @@ class Daemon:
             time.time,
         )
         self._gate, self._source = gate, source
-        self._watches = watches(baselines)
+        self._watches = watches(baselines, walk)
         self.loop = Loop(
             source,
             undivided,
@@ -88,7 +94,7 @@ class Daemon:
         return sum(shard.pipeline.read for shard in self.loop.shards.values())
 
 
-def watches(baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
+def watches(baselines: Mapping[str, Baseline], walk: Walk = arrays) -> Callable[[str], Watch | None]:
     """How a pipeline gets the watch of a model, all default streams on."""
 
     def watch(model: str) -> Watch | None:
@@ -102,6 +108,7 @@ def watches(baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
             until=Until(),
             caution=Caution(),
             companions=Companions(DETECTION.companions),
+            walk=walk,
         )
 
     return watch

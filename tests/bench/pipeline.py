@@ -20,6 +20,8 @@ import structlog
 from confluent_kafka import Producer
 from river.drift import ADWIN
 
+from detectors.compiled import compiled
+from detectors.walk import Walk, arrays
 from monitor.detection.baseline import Baseline
 from monitor.intake.confluent_source import ConfluentSource
 from monitor.intake.kafka_config import KafkaConfig
@@ -41,7 +43,8 @@ CLIENTS: Mapping[str, Callable[[KafkaConfig], EventSource]] = {
 }
 PATIENCE = 120.0
 """Seconds that one variant may take in one round."""
-BARE, WHOLE, COMMITS, ADWINS = "bare pipe", "Tocsin", "Tocsin, with commits", "ADWIN per feature"
+BARE, WHOLE, COMPILED = "bare pipe", "Tocsin", "Tocsin, compiled"
+COMMITS, ADWINS = "Tocsin, compiled, with commits", "ADWIN per feature"
 
 
 class Reading(NamedTuple):
@@ -156,9 +159,11 @@ def _adwins(source: EventSource, learnt: Baseline, _folder: Path) -> Turn:
     return turn
 
 
-def _whole(source: EventSource, learnt: Baseline, folder: Path, *, commits: bool) -> Turn:
+def _whole(
+    source: EventSource, learnt: Baseline, folder: Path, *, walk: Callable[[], Walk], commits: bool = False
+) -> Turn:
     folder.mkdir()
-    daemon = Daemon(source, {learnt.model: learnt}, folder)
+    daemon = Daemon(source, {learnt.model: learnt}, folder, walk=walk())
     every, committed = StoreConfig().commit_every, time.monotonic()
 
     def turn() -> int:
@@ -175,8 +180,9 @@ def _whole(source: EventSource, learnt: Baseline, folder: Path, *, commits: bool
 
 _VARIANTS: Mapping[str, Callable[[EventSource, Baseline, Path], Turn]] = {
     BARE: _bare,
-    WHOLE: partial(_whole, commits=False),
-    COMMITS: partial(_whole, commits=True),
+    WHOLE: partial(_whole, walk=lambda: arrays),
+    COMPILED: partial(_whole, walk=compiled),
+    COMMITS: partial(_whole, walk=compiled, commits=True),
     ADWINS: _adwins,
 }
 

@@ -1,5 +1,6 @@
 """The engine against a plain event-by-event reference of it; batches must not matter, and nothing may overflow."""
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.bets import LARGEST, SMALLEST
+from detectors.compiled import NotInstalledError, compiled
 from detectors.edetector import LOOKS, OVERSHOOT, QUIET, Batch, Change, Excursion, Family, Turn
+from detectors.walk import Walk, arrays
 
 relaxed = settings(deadline=None, max_examples=80)
 
@@ -69,8 +72,8 @@ class Case:
     batch: Batch
     cuts: list[int]
 
-    def family(self) -> Family:
-        return Family(self.tables.copy(), self.weights, self.threshold, divisors=self.divisors)
+    def family(self, walk: Walk) -> Family:
+        return Family(self.tables.copy(), self.weights, self.threshold, divisors=self.divisors, walk=walk)
 
 
 @st.composite
@@ -94,8 +97,13 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(tables, weights, draw(st.sampled_from([2.0, 50.0, 1000.0])), divisors, batch, cuts)
 
 
-def run_in_parts(case: Case) -> tuple[Family, list[Change]]:
-    family, changes = case.family(), []
+@pytest.fixture(scope="module", params=["arrays", "compiled"])
+def walk(request: pytest.FixtureRequest) -> Walk:
+    return arrays if request.param == "arrays" else compiled()
+
+
+def run_in_parts(case: Case, walk: Walk) -> tuple[Family, list[Change]]:
+    family, changes = case.family(walk), []
     for low, high in zip([0, *case.cuts], [*case.cuts, case.batch.index.size], strict=True):
         step = family.run(case.batch.rows(slice(low, high)))
         family.accept(step)
@@ -108,9 +116,9 @@ def state(family: Family) -> object:
 
 
 @relaxed
-@given(cases())
-def test_the_engine_does_what_the_definition_says(case: Case) -> None:
-    family, changes = run_in_parts(case)
+@given(case=cases())
+def test_the_engine_does_what_the_definition_says(walk: Walk, case: Case) -> None:
+    family, changes = run_in_parts(case, walk)
     plain = Plain(family, case.tables, case.divisors)
     for row in range(case.batch.index.size):
         plain.feed(
@@ -125,10 +133,10 @@ def test_the_engine_does_what_the_definition_says(case: Case) -> None:
 
 
 @relaxed
-@given(cases())
-def test_how_events_are_cut_into_batches_does_not_matter(case: Case) -> None:
-    parts, changes = run_in_parts(case)
-    whole = case.family()
+@given(case=cases())
+def test_how_events_are_cut_into_batches_does_not_matter(walk: Walk, case: Case) -> None:
+    parts, changes = run_in_parts(case, walk)
+    whole = case.family(walk)
     step = whole.run(case.batch)
     whole.accept(step)
     assert state(parts) == state(whole)
@@ -136,9 +144,30 @@ def test_how_events_are_cut_into_batches_does_not_matter(case: Case) -> None:
 
 
 @relaxed
-@given(cases())
-def test_nothing_happens_until_a_step_is_accepted(case: Case) -> None:
-    family, _ = run_in_parts(case)
+@given(case=cases())
+def test_one_walk_goes_on_where_another_has_stopped(walk: Walk, case: Case) -> None:
+    whole, parts = case.family(arrays), case.family(arrays)
+    others = case.family(walk)
+    for turn, (low, high) in enumerate(zip([0, *case.cuts], [*case.cuts, case.batch.index.size], strict=True)):
+        batch = case.batch.rows(slice(low, high))
+        whole.accept(whole.run(batch))
+        walking, waiting = (others, parts) if turn % 2 else (parts, others)
+        walking.statistic, walking.excursions = waiting.statistic, waiting.excursions
+        walking.accept(walking.run(batch))
+        waiting.statistic, waiting.excursions = walking.statistic, walking.excursions
+    assert state(whole) == state(parts)
+
+
+def test_without_a_compiler_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(NotInstalledError, match=r"tocsin\[fast\]"):
+        compiled.__wrapped__()
+
+
+@relaxed
+@given(case=cases())
+def test_nothing_happens_until_a_step_is_accepted(walk: Walk, case: Case) -> None:
+    family, _ = run_in_parts(case, walk)
     before = repr(state(family))
     later = Batch(case.batch.index + 10_000, case.batch.ts, case.batch.keys, case.batch.codes)
     first = family.run(later)
@@ -155,10 +184,11 @@ def test_a_batch_is_cut_behind_an_index(case: Case, index: int) -> None:
     assert np.concatenate([early.codes, late.codes]).tolist() == case.batch.codes.tolist()
 
 
-def extreme(streams: int, weights: np.ndarray, threshold: float = 1e6) -> Family:
+def extreme(streams: int, weights: np.ndarray, threshold: float = 1e6, walk: Walk = arrays) -> Family:
     """Code 0 wins as much as a bet can, code 1 loses as much, code 2 is a little worse than fair."""
     factors = np.array([LARGEST, SMALLEST, 0.9])
-    return Family(np.tile(factors[np.newaxis, :, np.newaxis], (streams, 1, weights.shape[1])), weights, threshold)
+    tables = np.tile(factors[np.newaxis, :, np.newaxis], (streams, 1, weights.shape[1]))
+    return Family(tables, weights, threshold, walk=walk)
 
 
 def feed(family: Family, codes: np.ndarray, start: int = 0, size: int = 500) -> list[Change]:
@@ -173,8 +203,8 @@ def feed(family: Family, codes: np.ndarray, start: int = 0, size: int = 500) -> 
 
 
 @pytest.mark.parametrize("weights", [np.full((2, 2), 0.25), np.array([[0.5, 1e-9], [0.5, 0.0]])])
-def test_a_hundred_thousand_extreme_events_are_held_at_the_ceiling(weights: np.ndarray) -> None:
-    family = extreme(2, weights)
+def test_a_hundred_thousand_extreme_events_are_held_at_the_ceiling(walk: Walk, weights: np.ndarray) -> None:
+    family = extreme(2, weights, walk=walk)
     codes = np.zeros((100_000, 2), dtype=np.intp)
     codes[:, 1] = np.arange(100_000) % 2
     changes = feed(family, codes)

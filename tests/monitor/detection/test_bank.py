@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detectors import edetector
 from detectors.bets import Caution
+from detectors.compiled import compiled
 from monitor.detection.bank import Bank, Moment
 from monitor.detection.baseline import Baseline
 from monitor.detection.columns import FeatureColumns, LabelColumns
@@ -116,6 +117,17 @@ def test_how_events_are_cut_does_not_matter(baseline: Baseline, cause: Any, cuts
     assert parted.dump() == whole.dump()
     if cause is unit_fault:
         assert seen
+
+
+@pytest.mark.parametrize("cause", [unit_fault, bad_labeler, label_flip])
+@pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES)
+def test_the_compiled_engine_finds_the_same(baseline: Baseline, cause: Any) -> None:
+    world = World(seed=5, predictions=400, onset=150, end=250, cause=cause, regression=baseline.regression)
+    plain, fast = Bank(baseline, 200.0, Caution()), Bank(baseline, 200.0, Caution(), compiled())
+    columns = encoded(plain, world)
+    encoded(fast, world)
+    assert list(watched(fast, *columns)) == list(watched(plain, *columns))
+    assert fast.dump() == plain.dump()
 
 
 def test_moments_are_in_order_and_each_is_an_event() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from monitor.service.config import Config, ConfigError, json_schema, load, secrets
+from monitor.service.reader import watches
 from tests.kit.certificates import self_signed
 from tests.kit.configurations import CANARY, MINIMAL, Load, Refused
 
@@ -24,6 +25,17 @@ def test_a_model_needs_one_thing_to_be_tested_against(refused: Refused, tmp_path
         assert (place, message) == ("5: models.net-ids.baseline", "Path does not point to a file")
     else:
         assert (place, message) == ("5: models.net-ids", "give exactly one of `baseline` and `reference`")
+
+
+def test_an_engine_that_is_not_installed_is_a_mistake(
+    read: Load, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = MINIMAL + "detection: {engine: compiled}\n"
+    assert watches(read(text), {})("net-ids") is not None
+    monkeypatch.setattr("monitor.service.config.find_spec", lambda _name: None)
+    ((place, message),) = refused(text)
+    assert place.endswith("detection.engine")
+    assert "it comes with the extra `fast`" in message
 
 
 @pytest.mark.parametrize(
