@@ -32,6 +32,7 @@ def annotations(content: Notice) -> dict[str, str]:
         f"since {content.since}",
         *([who] if who else []),
         f"sure: {content.sure}",
+        *(f"{label}: {text}" for label, text in content.doubts),
         *content.evidence,
         content.action,
         *([f"Time left: {content.left}"] if content.left else []),

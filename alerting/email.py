@@ -158,7 +158,8 @@ def mail(transition: Transition, words: Words, *, sender: str, to: tuple[str, ..
     # Nobody has seen a message of this id: it holds the conversation together, whichever message comes first.
     message["References"] = _identity(transition.incident.id, domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office answers are for people
-    facts = [("Status", content.status), ("Since", content.since), ("How sure", content.sure), *content.who]
+    facts = [("Status", content.status), ("Since", content.since), ("How sure", content.sure), *content.doubts]
+    facts += content.who
     paragraphs = (
         content.headline,
         "\n".join(f"{label}: {value}" for label, value in facts),

@@ -101,6 +101,12 @@ class Judgement(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
     action: str | None = None
     """What Tocsin does about it by itself, in one plain sentence."""
+    confidence: float | None = None
+    """How sure this verdict is and not the next best one, in (0, 1); None of what is seen and not inferred."""
+    against: tuple[str, ...] = ()
+    """What speaks against it: three clauses at most, the weightiest first."""
+    because: str = ""
+    """What it rests on, as a clause."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -149,6 +155,14 @@ class Incident(msgspec.Struct, frozen=True):
     """The version that serves again, once the alias has been moved."""
     related: tuple[str, ...] = ()
     """Other incidents with the same cause, told together with this one: `model verdict`."""
+    confidence: float | None = None
+    """How sure the verdict is and not the next best one, in (0, 1); None of what is seen and not inferred."""
+    against: tuple[str, ...] = ()
+    """What speaks against the verdict: three clauses at most, the weightiest first."""
+    because: str = ""
+    """What the verdict rests on, as a clause."""
+    was: Verdict | None = None
+    """The verdict before this one, if it was another."""
 
 
 class Change(StrEnum):

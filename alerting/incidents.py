@@ -80,6 +80,9 @@ class Incidents:
             onset=judgement.onset,
             attribution=judgement.attribution,
             evidence=judgement.evidence,
+            confidence=judgement.confidence,
+            against=judgement.against,
+            because=judgement.because,
             action=judgement.action,
             problem=problem,
         )

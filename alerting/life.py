@@ -138,6 +138,10 @@ def _with(incident: Incident, judgement: Judgement, ts: float) -> Incident:
         onset=judgement.onset if judgement.onset.ts <= incident.opened_at else incident.onset,
         attribution=judgement.attribution,
         evidence=judgement.evidence,
+        confidence=judgement.confidence,
+        against=judgement.against,
+        because=judgement.because,
+        was=incident.was if judgement.verdict is incident.verdict else incident.verdict,
         action=judgement.action or incident.action,
         quiet_since=None,
     )

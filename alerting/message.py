@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from alerting.incident import Attribution, Evidence, Incident, Onset, Problem, Status, Transition
+from alerting.incident import Attribution, Evidence, Incident, Onset, Problem, Status, Transition, Verdict
 from alerting.links import LinksConfig, links
 from alerting.sentences import CHANGES, FAMILIES, NEXT, SENTENCES
 
@@ -21,7 +21,11 @@ MAX_FEATURES = 5
 MAX_EVIDENCE = 6
 """Evidence lines that are shown, strongest first; the rest is counted."""
 
+MAX_AGAINST = 3
+"""Clauses that are shown of what speaks against a verdict."""
+
 _MAX_NAME = 60
+_MAX_CLAUSE = 160
 _MAX_ACTION = 500
 # Controls, invisible format characters (bidirectional overrides, zero width) and halves of surrogate pairs.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
@@ -43,7 +47,11 @@ class Notice(msgspec.Struct, frozen=True):
     evidence: tuple[str, ...]
     """Observed against allowed, strongest first."""
     sure: str
-    """How strong the evidence is."""
+    """How sure the verdict is, and how strong the evidence."""
+    against: tuple[str, ...]
+    """What speaks against the verdict, one clause each, the weightiest first."""
+    changed: str
+    """What the verdict was before, and what it rests on now; empty if it has not changed."""
     action: str
     """What Tocsin did or proposes."""
     left: str
@@ -54,6 +62,12 @@ class Notice(msgspec.Struct, frozen=True):
     """Where it happened; empty if it was not configured."""
     links: tuple[tuple[str, str], ...]
     """Pairs of a label and an absolute address."""
+
+    @property
+    def doubts(self) -> tuple[tuple[str, str], ...]:
+        """What should make people hesitate: pairs of a label and a text."""
+        found = (("Changed", self.changed), ("Against it", "; ".join(self.against)))
+        return tuple((label, text) for label, text in found if text)
 
     @property
     def deeds(self) -> tuple[tuple[str, str], ...]:
@@ -88,7 +102,9 @@ def notice(transition: Transition, words: Words) -> Notice:
         status=_status(incident),
         who=_who(incident),
         evidence=_evidence(incident.evidence),
-        sure=_sure(incident.evidence),
+        sure=_sure(incident),
+        against=tuple(clean(clause, _MAX_CLAUSE) for clause in incident.against[:MAX_AGAINST]),
+        changed=_changed(incident),
         action=clean(incident.action, _MAX_ACTION) if incident.action else "Tocsin has taken no action.",
         left=_left(incident, words.clock()),
         next=_next(incident),
@@ -142,9 +158,8 @@ def _name(text: str) -> str:
 def _title(transition: Transition) -> str:
     incident = transition.incident
     word = CHANGES[transition.change]
-    verdict = incident.verdict.value.replace("_", " ")
     test = "TEST, " if incident.problem is Problem.TEST else ""
-    return f"{test}{word} {incident.severity}: {verdict}, {_what(incident)}"
+    return f"{test}{word} {incident.severity}: {_word(incident.verdict)}, {_what(incident)}"
 
 
 def _what(incident: Incident) -> str:
@@ -204,14 +219,26 @@ def _evidence(evidence: tuple[Evidence, ...]) -> tuple[str, ...]:
     return (*lines, f"and {rest} more") if rest > 0 else tuple(lines)
 
 
-def _sure(evidence: tuple[Evidence, ...]) -> str:
-    """The strongest evidence as odds, and whether it stands alone."""
+def _sure(incident: Incident) -> str:
+    """How sure the verdict is; and the strongest evidence as odds, and whether it stands alone."""
+    evidence = incident.evidence
     if not evidence:
         return "seen directly, not inferred"
+    verdict = "" if incident.confidence is None else f"{incident.confidence:.0%} for {_word(incident.verdict)}; "
     strongest, families = _strongest(evidence)[0].log_e, len({e.family for e in evidence})
     # An e-detector's statistic is a bet against chance that pays this many times the stake.
     odds = f"about 10^{strongest / math.log(10):.1f} to 1 against chance" if math.isfinite(strongest) else "no number"
-    return f"{odds}, from {families} {'kind' if families == 1 else 'kinds'} of evidence"
+    return f"{verdict}{odds}, from {families} {'kind' if families == 1 else 'kinds'} of evidence"
+
+
+def _changed(incident: Incident) -> str:
+    if incident.was is None or not incident.because:
+        return ""
+    return f"it was {_word(incident.was)}; since then {clean(incident.because, _MAX_CLAUSE)}"
+
+
+def _word(verdict: Verdict) -> str:
+    return verdict.value.replace("_", " ")
 
 
 def _next(incident: Incident) -> str:

@@ -153,6 +153,7 @@ def _details(content: Notice) -> dict[str, object]:
         "status": content.status,
         "since": content.since,
         "how sure": content.sure,
+        **{label.lower(): text for label, text in content.doubts},
         "evidence": list(content.evidence),
         **{label.lower(): value for label, value in content.who},
     }

@@ -28,8 +28,9 @@ Source = Annotated[str, Field(min_length=1, max_length=4000)]
 class TemplatesConfig(Section):
     """Jinja2 templates of single texts; each gives one line.
 
-    They see `title`, `headline`, `since`, `status`, `sure`, `action`, `left`, `next`, `environment`; `who` and `links`,
-    by label; `evidence`, a list; and `id`, `model`, `version`, `verdict`, `severity` and `state` of the incident.
+    They see `title`, `headline`, `since`, `status`, `sure`, `changed`, `action`, `left`, `next`, `environment`; `who`
+    and `links`, by label; `evidence` and `against`, lists; and `id`, `model`, `version`, `verdict`, `severity` and
+    `state` of the incident.
     """
 
     title: Source | None = None
@@ -107,6 +108,8 @@ _EXAMPLE = Notice(
     who=(("Source", "src-07"),),
     evidence=("evidence",),
     sure="sure",
+    against=("against",),
+    changed="changed",
     action="action",
     left="left",
     next="next",

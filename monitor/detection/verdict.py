@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from alerting.incident import Attribution, Judgement, Onset, Severity, Verdict
 from monitor.detection.changes import Kind
 from monitor.detection.findings import Finding
+from monitor.detection.grounds import MAX_AGAINST, WHOEVER_ASKS, Case, because, confidence, objections
 
 ATTACKS = frozenset(
     {
@@ -20,8 +21,6 @@ ATTACKS = frozenset(
         Verdict.SLOW_POISONING,
     }
 )
-WHOEVER_ASKS = frozenset({Verdict.LABEL_FLIP, Verdict.SLOW_POISONING, Verdict.PERFORMANCE})
-"""Verdicts on the model itself: if one source or labeler shows it first, that is chance."""
 FAULT_SHARE = 0.5
 """A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
 ALONE = 4.6
@@ -46,12 +45,18 @@ def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgeme
     """
     verdict, reasons = _cause(findings, versions)
     onset = min((reason.onset for reason in reasons), key=lambda onset: onset.ts)
+    attribution = _attribute(verdict, reasons, findings, versions, onset)
+    case = Case(verdict, reasons, findings, versions, onset, attribution.version)
+    against = objections(case)
     return Judgement(
         verdict=verdict,
         severity=_severity(verdict, reasons),
         onset=onset,
-        attribution=_attribute(verdict, reasons, findings, versions, onset),
+        attribution=attribution,
         evidence=tuple(finding.evidence for finding in sorted(findings, key=lambda f: -f.log_e)[:MAX_EVIDENCE]),
+        confidence=confidence(against),
+        against=tuple(objection.clause for objection in against[:MAX_AGAINST]),
+        because=because(case),
     )
 
 

@@ -40,6 +40,7 @@ def page(incident: Incident, exhibit: Exhibit | None) -> str:
         ("Since", content.since),
         *content.who,
         ("How sure", content.sure),
+        *content.doubts,
         *content.deeds,
     ]
     drawn = charts(incident, exhibit)

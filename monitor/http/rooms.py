@@ -50,6 +50,7 @@ class Rooms:
         incident = ask("GET", "/incidents/{incident}", at)
         action, words = action_of(ask, at), told(incident)
         facts = [("Status", words.status), ("Since", words.since), *words.who, ("How sure", words.sure)]
+        facts += words.doubts
         facts += [("What Tocsin did", "" if action else words.action), ("What to do", words.next)]
         possible = [
             (name, deed)

@@ -57,7 +57,7 @@ class Rehearsal:
             raise BaselineError(f"{len(events)} events after the reference are too few for a drill")
         self._records = [_record(number, event) for number, event in enumerate(events)]
         self._times = [epoch(event.ts) for event in events[self._begin :]]
-        steps = self._play({})
+        steps = self.steps({})
         self._usual = {_what(step) for step in steps}
         self.untouched = sum(step.change is Change.OPENED for step in steps)
         """Incidents in the events as they are."""
@@ -66,7 +66,7 @@ class Rehearsal:
         """Play one attack; say whether it was found, and after how many events."""
         line: Line = {"event": "attack", "attack": name, "wanted": sorted(attack.wanted)}
         try:
-            injected = attack.inject(Scene(self._events, self._begin, self._seed))
+            injected = self.inject(attack)
         except Nothing as reason:
             return line | {"effective": False, "why": str(reason), "found": False}
         changed = [n for n, event in injected.changes.items() if _told_otherwise(self._events[n], event)]
@@ -78,7 +78,7 @@ class Rehearsal:
 
     def _judge(self, injected: Injected, attack: Attack, changed: Sequence[int]) -> Line:
         began = epoch(self._events[changed[0]].ts)
-        steps = [step for step in self._play(injected.changes) if step.change in _TOLD]
+        steps = [step for step in self.steps(injected.changes) if step.change in _TOLD]
         new = [step for step in steps if _what(step) not in self._usual and step.incident.updated_at >= began]
         if not new:
             return {"found": False}
@@ -91,10 +91,15 @@ class Rehearsal:
             "hours": round((at - began) / 3600.0, 3),
             "verdict": last.verdict.value,
             "exact": last.verdict in attack.wanted,
+            "confidence": last.confidence,
             "attribution": msgspec.to_builtins(last.attribution),
         }
 
-    def _play(self, changes: Mapping[int, Event]) -> list[Transition]:
+    def inject(self, attack: Attack) -> Injected:
+        """What an attack would change of the events, once enough of them are past. Raises Nothing."""
+        return attack.inject(Scene(self._events, self._begin, self._seed))
+
+    def steps(self, changes: Mapping[int, Event]) -> list[Transition]:
         """What would be told if these events stood in place of the recorded ones."""
         records = list(self._records)
         for number, event in changes.items():

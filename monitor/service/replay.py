@@ -155,6 +155,10 @@ def line(transition: Transition) -> dict[str, Any]:
         },
         "attribution": msgspec.to_builtins(incident.attribution),
         "evidence": msgspec.to_builtins(incident.evidence),
+        "confidence": incident.confidence,
+        "against": list(incident.against),
+        "because": incident.because,
+        "was": incident.was,
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from alerting.incident import Attribution, Evidence, Transition
+from alerting.incident import Attribution, Evidence, Transition, Verdict
 from tests.kit.incidents import opened, transitions
 from tests.kit.payloads import (
     WORST,
@@ -50,4 +50,5 @@ def test_a_megabyte_of_text_in_every_place(text: str) -> None:
     who = Attribution(long, long, (long,) * 3, long, long, long)
     evidence = (Evidence(long, long, 1.0, 0.5, 0.1),) * 3
     for check in (*CHECKS, check_email):
-        check(opened(id=long, model=long, version=long, attribution=who, evidence=evidence, action=long))
+        said = {"action": long, "against": (long,) * 4, "because": long, "was": Verdict.PERFORMANCE}
+        check(opened(id=long, model=long, version=long, attribution=who, evidence=evidence, **said))

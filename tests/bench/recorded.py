@@ -159,15 +159,21 @@ def tables(rows: list[Row]) -> str:
     return report.table(header, shown) + "\n\n" + onset.format(**rows[0]["onset"])
 
 
+def folder() -> Path:
+    """Where the logs are, by the command line, of which this takes that part away."""
+    if "--shared" not in sys.argv:
+        return BESIDE
+    place = sys.argv.index("--shared")
+    named = Path(sys.argv[place + 1])
+    del sys.argv[place : place + 2]
+    return named
+
+
 def main() -> None:
     """Run and publish."""
-    folder = BESIDE
-    if "--shared" in sys.argv:
-        place = sys.argv.index("--shared")
-        folder = Path(sys.argv[place + 1])
-        del sys.argv[place : place + 2]
+    shared = folder()
     options = report.options("recorded", "Verdicts on recorded logs, beside those who know nothing.")
-    report.publish(options, run(folder, options.size, options.seed), tables)
+    report.publish(options, run(shared, options.size, options.seed), tables)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from monitor.demo.practice import events as practice
-from tests.bench import recorded
+from tests.bench import confidence, recorded
 
 EVENTS = practice(2_000)
 UNTIL = EVENTS[1_000].epoch
@@ -28,10 +28,13 @@ def test_without_the_scorer_that_is_said(tmp_path: Path) -> None:
         list(recorded.run(tmp_path, "quick", 1))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+recorded_logs = pytest.mark.skipif(
     not (recorded.BESIDE / "score.py").is_file(), reason="the recorded logs and their scorer are not on this machine"
 )
+
+
+@pytest.mark.slow
+@recorded_logs
 def test_who_knows_nothing_is_far_behind() -> None:
     ours, *others = recorded.run(recorded.BESIDE, "quick", 1)
     assert ours["false"] == 0
@@ -40,3 +43,14 @@ def test_who_knows_nothing_is_far_behind() -> None:
         assert row["who"] < ours["who"] - 0.3
         assert row["exact"] < ours["exact"] - 0.3
         assert row["false"] > 5 or row["found"] == 0
+
+
+@pytest.mark.slow
+@recorded_logs
+def test_what_is_said_with_confidence_is_right_more_often() -> None:
+    rows = list(confidence.run(recorded.BESIDE, "quick"))
+    sums = {band: [sum(row[f"told {band}"][part] for row in rows) for part in (0, 1)] for band in confidence.BANDS}
+    doubtful = [sum(part) for part in zip(sums["middle"], sums["low"], strict=True)]
+    assert sums["high"][1] >= 20
+    assert doubtful[1] >= 5
+    assert sums["high"][0] / sums["high"][1] > doubtful[0] / doubtful[1] + 0.2

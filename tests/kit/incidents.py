@@ -40,6 +40,9 @@ def incident(**changes: Any) -> Incident:
             Evidence("features", "feature/src_bytes", 14.9, 2.1, 0.4),
             Evidence("performance", "confusion/spam->ham", 14.2, 0.31, 0.04),
         ),
+        confidence=0.81,
+        against=("labels alone say so: the answers have hardly changed",),
+        because="labels contradict the model, whoever asks, in one direction, since version 1.2.0",
     )
     return msgspec.structs.replace(plain, **changes)
 
@@ -126,5 +129,9 @@ def transitions(text: st.SearchStrategy[str] = hostile) -> st.SearchStrategy[Tra
         action=maybe,
         resolved_at=st.none() | _times,
         plan=st.none() | st.builds(Plan, text, st.booleans(), _times),
+        confidence=st.none() | _numbers,
+        against=st.lists(text, max_size=5).map(tuple),
+        because=text,
+        was=st.none() | st.sampled_from(Verdict),
     )
     return st.builds(Transition, st.sampled_from(Change), st.integers(1, 10**6), incidents)

@@ -12,7 +12,7 @@ import msgspec
 
 from alerting import alertmanager, apprise, pagerduty, webhook
 from alerting.email import MAX_SUBJECT, mail
-from alerting.incident import Attribution, Change, Evidence, Plan, Transition
+from alerting.incident import Attribution, Change, Evidence, Plan, Transition, Verdict
 from alerting.links import LinksConfig
 from alerting.message import Words, notice
 from alerting.slack import MAX_BLOCKS, MAX_FIELD, MAX_FIELDS, MAX_HEADER, MAX_TEXT, MAX_TOTAL, payload
@@ -36,6 +36,9 @@ WORST = opened(
     evidence=tuple(Evidence('"' * 256, '"' * 256, -1.234e-300, -1.234e-300, -1.234e-300) for _ in range(20)),
     action='"\\' * 5000,
     plan=Plan('"' * 256, veto=False, until=2e11),
+    against=('"' * 256,) * 5,
+    because='"' * 256,
+    was=Verdict.PERFORMANCE,
 )
 
 

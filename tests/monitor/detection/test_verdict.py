@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from alerting.incident import Attribution, Change, Incident, Onset, Severity, Verdict
-from monitor.detection.bank import Place
 from monitor.detection.changes import Kind
 from monitor.detection.findings import Finding
 from monitor.detection.verdict import ALONE, ATTACKS, MAX_EVIDENCE, MAX_FEATURES, SLOW_VERSIONS, judge
+from tests.kit.findings import feature, finding
 from tests.kit.served import (
     Cause,
     World,
@@ -100,47 +100,6 @@ def test_a_model_that_errs_more_everywhere_was_not_attacked() -> None:
 
 def test_a_new_version_alone_is_nothing() -> None:
     assert most([incident is None for _, incident in outcomes(retrained)])
-
-
-def finding(
-    watched: str = "confusion",
-    kind: Kind = Kind.OUTCOME,
-    *,
-    source: str | None = None,
-    labeler: str | None = None,
-    at: int = 100,
-    since: float = 1000.0,
-    **more: Any,
-) -> Finding:
-    """A finding with what a judge looks at."""
-    usual: dict[str, Any] = {"features": (), "class_from": None, "class_to": None}
-    if watched in ("confusion", "agreement", "answers"):
-        usual |= {"class_from": "spam", "class_to": "ham"}
-    elif watched == "predicted":
-        usual |= {"class_to": "ham"}
-    else:
-        usual |= {"features": ("x",)}
-    return Finding(
-        place=Place(watched, at, 0),
-        watched=watched,
-        kind=kind,
-        stream=f"{watched}/{more.get('features', 'x')[0]}",
-        source=source,
-        labeler=labeler,
-        log_e=more.pop("log_e", 12.0),
-        observed=more.pop("observed", 0.3),
-        bound=0.1,
-        shift=more.pop("shift", 0.5),
-        alone=more.pop("alone", ALONE),
-        trigger=more.pop("trigger", ()),
-        alarmed_index=at,
-        onset=Onset(since, since - 50, since + 50),
-        **(usual | more),
-    )
-
-
-def feature(name: str = "x", kind: Kind = Kind.BODY, **more: Any) -> Finding:
-    return finding("features", kind, features=(name,), **more)
 
 
 FIRST_VERSION = {"2.0.0": 990.0}

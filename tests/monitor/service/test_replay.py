@@ -30,6 +30,10 @@ KEYS = [
     "onset",
     "attribution",
     "evidence",
+    "confidence",
+    "against",
+    "because",
+    "was",
 ]
 SUMMARY = ["event", "models", "events", "predictions", "labels", "incidents", "seconds"]
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "attacks"
@@ -95,6 +99,9 @@ def test_every_transition_has_the_keys_of_the_contract_with_their_types(lines: L
         assert seconds(line["onset"]["low"]) <= seconds(line["onset"]["ts"]) <= seconds(line["onset"]["high"])
         assert list(line["attribution"]) == ["source", "labeler", "features", "class_from", "class_to", "version"]
         assert all(list(each) == ["family", "stream", "log_e", "observed", "bound"] for each in line["evidence"])
+        assert 0.0 < line["confidence"] < 1.0
+        assert all(type(clause) is str for clause in (*line["against"], line["because"]))
+        assert line["was"] is None or line["was"] in set(Verdict)
         assert msgspec.json.decode(msgspec.json.encode(line)) == json.loads(json.dumps(line, allow_nan=False))
 
 
