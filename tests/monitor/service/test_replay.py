@@ -230,7 +230,7 @@ def test_lines_for_people(lines: Lines) -> None:
     assert text_line(lines[-1]).startswith(f"{lines[-1]['events']} events, 1 incidents, ")
     text = text_line(lines[0])
     assert text.startswith(lines[0]["ts"])
-    assert "label_flip  class_from spam; class_to ham; version 2.0.0" in text
+    assert f"label_flip {lines[0]['confidence']:.0%}  class_from spam; class_to ham; version 2.0.0" in text
 
 
 def test_stamps_are_utc_to_the_millisecond() -> None:
