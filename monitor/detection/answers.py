@@ -25,6 +25,8 @@ MAX_FEATURES = 1024
 """Features on their own, first come first."""
 EVERY = 16
 """Of so many answers of a version one is looked at for the features that it was made from."""
+MAX_PLACES = 4096
+"""Places of counts that are not looked up anew; sources can be many."""
 OTHERS = "(others)"
 NOBODY = "(none)"
 
@@ -60,6 +62,10 @@ class Answered(msgspec.Struct):
         return self.sources if witness == SOURCE else self.labelers
 
 
+_Place = tuple[Answered, dict[str, int], str]
+"""A version, its counts for one source, and the name of a class."""
+
+
 class _State(msgspec.Struct, array_like=True):
     versions: list[Answered]
     names: dict[str, list[str]]
@@ -76,6 +82,8 @@ class Answers:
             state = msgspec.msgpack.decode(blob, type=_State)
         self._state = state
         self._versions = {answered.version: answered for answered in state.versions}
+        self._places: dict[tuple[object, ...], _Place] = {}
+        """Where answers are counted, by what is told of them; looking it up anew takes longer than counting."""
 
     def __iter__(self) -> Iterator[Answered]:
         return iter(self._versions.values())
@@ -107,14 +115,16 @@ class Answers:
         features: Mapping[str, Value] = MappingProxyType({}),
     ) -> None:
         """Count an answer, and now and then what it was made from."""
-        answered = self._answered(version, ts)
+        told = version, source, predicted, type(predicted)  # true and 1 are equal, and not the same class
+        place = self._places.get(told)
+        if place is None:
+            place = self._places[told] = self._place(version, source, predicted, ts)
+        answered, by_class, name = place
         answered.last = max(answered.last, ts)
         if features and answered.predictions % EVERY == 0:
             _look(answered, features)
         answered.predictions += 1
-        by_class = answered.predicted.setdefault(self._name(SOURCE, source), {})
-        name = self._class(predicted)
-        by_class[name] = by_class.get(name, 0) + 1
+        by_class[name] += 1
 
     def take_label(
         self, version: str, source: str | None, labeler: str | None, predicted: ClassLabel, label: ClassLabel
@@ -138,11 +148,22 @@ class Answers:
         self._state.versions = list(self._versions.values())
         return msgspec.msgpack.encode(self._state)
 
+    def _place(self, version: str, source: str | None, predicted: ClassLabel, ts: float) -> _Place:
+        """Where answers like this one are counted."""
+        if len(self._places) >= MAX_PLACES:
+            self._places.clear()
+        answered = self._answered(version, ts)
+        by_class = answered.predicted.setdefault(self._name(SOURCE, source), {})
+        name = self._class(predicted)
+        by_class.setdefault(name, 0)
+        return answered, by_class, name
+
     def _answered(self, version: str, ts: float) -> Answered:
         answered = self._versions.get(version)
         if answered is None:
             if len(self._versions) >= MAX_VERSIONS:
                 del self._versions[next(iter(self._versions))]
+                self._places.clear()
             answered = self._versions[version] = Answered(version, ts, ts)
         return answered
 

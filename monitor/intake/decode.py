@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -62,12 +61,12 @@ class DecodeError(Exception):
 
 
 _JSON: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_NAMES: Mapping[type[Event], Callable[[Any], tuple[str | None, ...]]] = {
-    Prediction: attrgetter("event_id", "model", "version", "source"),
-    Label: attrgetter("event_id", "model", "labeler"),
-    Features: attrgetter("event_id", "model", "source"),
+_NAMES: Mapping[type[Event], Callable[[Any], str]] = {
+    Prediction: lambda event: f"{event.event_id}{event.model}{event.version}{event.source}",
+    Label: lambda event: f"{event.event_id}{event.model}{event.labeler}",
+    Features: lambda event: f"{event.event_id}{event.model}{event.source}",
 }
-"""The identifiers of an event, by its type."""
+"""The identifiers of an event in one text, by its type: a text can be printed if all of its parts can."""
 _DIGITS = 309
 """An integer of so many digits is beyond the range of a double."""
 
@@ -132,10 +131,9 @@ class Decoder:
             raise DecodeError(DecodeReason.TOO_MANY, f"$.features: more than {self._max_features}")
         if isinstance(event, Prediction) and (event.embedding is not None or event.proba is not None):
             self._check_size(event)
-        for name in _NAMES[type(event)](event):
+        if not _NAMES[type(event)](event).isprintable():
             # Names stand in logs, messages and metrics: no control or invisible characters.
-            if name is not None and not name.isprintable():
-                raise DecodeError(DecodeReason.BAD_NAME, "$: an identifier has characters that cannot be printed")
+            raise DecodeError(DecodeReason.BAD_NAME, "$: an identifier has characters that cannot be printed")
         if len(value) > self._max_text:  # no text in a shorter record can be too long
             self._check_texts(event)
         return event
