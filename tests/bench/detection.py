@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.bench import engine, paths, peers, report
+from tests.bench import engine, kernel, paths, peers, report
 from tests.bench.paths import PathDetector
 from tests.bench.protocol import Bench, Runs, measure, measure_peer
 from tests.bench.report import Row
@@ -53,7 +53,8 @@ def run(size: Size, seed: int) -> Iterator[Row]:
     for classes in (1, 2):
         yield from _engine(bench, errors(), engine.outcomes(classes, seed), size.one)
     pair = correlation(size.pairs)
-    yield from _engine(bench._replace(post=min(PAIR_POST, size.post)), pair, engine.features(), size.many)
+    for detector in (engine.features(), kernel.density(seed)):
+        yield from _engine(bench._replace(post=min(PAIR_POST, size.post)), pair, detector, size.many)
     for world, runs in ((one, size.one), (many, size.many), (errors(), size.one), (pair, size.many)):
         yield from _oracles(bench, world, runs)
     for ignorant in (paths.never(), paths.every(2 * size.run_length, seed), paths.at_random(size.run_length, seed)):
