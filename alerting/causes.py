@@ -14,8 +14,8 @@ def cause(incident: Incident) -> str:
     """What the incident is put down to; incidents that begin together and have the same cause are told together.
 
     Inputs that break or shift are one, for they share what is upstream; it may be long after the beginning that they
-    have broken for everybody, and not just for the source that was seen first. Otherwise a labeler or a source is a
-    cause, whatever it does to how many models. Anything else is a matter of its own model.
+    have broken for everybody, and not just for the source that was seen first. So are labels that stay away. Otherwise
+    a labeler or a source is a cause, whatever it does to how many models. Anything else is a matter of its own model.
     """
     who = incident.attribution
     match incident.problem:
@@ -26,7 +26,7 @@ def cause(incident: Incident) -> str:
         case Problem.INTAKE | Problem.FORGERY:
             return f"topic/{incident.model.rpartition('[')[0]}"
     if incident.verdict in UPSTREAM:
-        return f"inputs/{incident.verdict}"
+        return "labels" if incident.unlabelled else f"inputs/{incident.verdict}"
     if who.labeler is not None:
         return f"labeler/{who.labeler}"
     return f"model/{incident.model}" if who.source is None else f"source/{who.source}"

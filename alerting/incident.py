@@ -164,6 +164,14 @@ class Incident(msgspec.Struct, frozen=True):
     was: Verdict | None = None
     """The verdict before this one, if it was another."""
 
+    @property
+    def unlabelled(self) -> bool:
+        """Whether it is about labels that come late, or not at all."""
+        who = self.attribution
+        anybody = who.source is not None or who.labeler is not None or who.features
+        about = self.verdict in (Verdict.DATA_FAULT, Verdict.LABEL_TAMPERING) and not anybody
+        return about and any(each.family == "labels" for each in self.evidence)
+
 
 class Change(StrEnum):
     """What happened to an incident."""

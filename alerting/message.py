@@ -14,7 +14,7 @@ import msgspec
 
 from alerting.incident import Attribution, Evidence, Incident, Onset, Problem, Status, Transition, Verdict
 from alerting.links import LinksConfig, links
-from alerting.sentences import CHANGES, FAMILIES, NEXT, SENTENCES
+from alerting.sentences import CHANGES, FAMILIES, NEXT, NEXT_UNLABELLED, SENTENCES, UNLABELLED
 
 MAX_FEATURES = 5
 """Features that are named; the rest is counted."""
@@ -173,7 +173,8 @@ def _sentence(incident: Incident) -> str:
     if incident.problem is Problem.TEST:
         return "This is a test: somebody wants to see that messages arrive here. Nothing is wrong."
     # Values are put in as they are: braces in them are not read again.
-    return SENTENCES[incident.verdict].format(
+    sentences = UNLABELLED if incident.unlabelled else SENTENCES
+    return sentences[incident.verdict].format(
         what=_what(incident),
         true=true or "one class",
         given=given or "another",
@@ -204,7 +205,8 @@ def _strongest(evidence: tuple[Evidence, ...]) -> list[Evidence]:
 
 def _numbers(incident: Incident) -> str:
     """The strongest stream of the family that the verdict is about, or of all."""
-    about = [e for e in incident.evidence if e.family == FAMILIES.get(incident.verdict)]
+    family = "labels" if incident.unlabelled else FAMILIES.get(incident.verdict)
+    about = [e for e in incident.evidence if e.family == family]
     strongest = _strongest(tuple(about) or incident.evidence)
     return f" ({_compared(strongest[0])})" if strongest else ""
 
@@ -244,8 +246,9 @@ def _word(verdict: Verdict) -> str:
 def _next(incident: Incident) -> str:
     if incident.problem is Problem.TEST:
         return "Nothing."
-    over = incident.status is Status.RESOLVED
-    return "Nothing, if what caused it is known and repaired." if over else NEXT[incident.verdict]
+    if incident.status is Status.RESOLVED:
+        return "Nothing, if what caused it is known and repaired."
+    return (NEXT_UNLABELLED if incident.unlabelled else NEXT)[incident.verdict]
 
 
 def _left(incident: Incident, now: float) -> str:

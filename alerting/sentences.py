@@ -28,6 +28,14 @@ SENTENCES = {
 }
 """What is wrong, for each verdict; the gaps are filled in `alerting/message.py`."""
 
+UNLABELLED = {
+    Verdict.DATA_FAULT: "Labels of {what} come late, or not at all{numbers}: "
+    "it looks like a fault in what delivers them, and errors cannot be seen without them.",
+    Verdict.LABEL_TAMPERING: "Labels of what {what} calls {given} stay away, and those of the rest do not{numbers}: "
+    "somebody may be hiding what is wrong with these answers.",
+}
+"""The same where labels stay away."""
+
 CHANGES = {
     Change.OPENED: "FIRING",
     Change.UPDATED: "UPDATE",
@@ -55,6 +63,12 @@ NEXT = {
     Verdict.FLOOD: "Look at the list of open incidents, and for what they have in common.",
 }
 """What to do next, in one sentence; the runbook has the rest."""
+
+NEXT_UNLABELLED = {
+    Verdict.DATA_FAULT: "Look at whatever delivers the labels, and repair it.",
+    Verdict.LABEL_TAMPERING: "Find out who keeps these labels back, and look at fifty of these answers by eye.",
+}
+"""The same where labels stay away."""
 
 FAMILIES = {
     Verdict.LABEL_FLIP: "performance",

@@ -78,7 +78,7 @@ class Batch:
     """Events of one clock, in order: n rows."""
 
     index: Ints
-    """Position of each event in all that was read, strictly increasing, shape (n,)."""
+    """Position of each event in all that was read, never decreasing, shape (n,)."""
     ts: Floats
     """Epoch seconds to which each event belongs, shape (n,)."""
     keys: Codes

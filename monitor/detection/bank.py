@@ -23,6 +23,7 @@ from monitor.detection.attention import Attention, Named
 from monitor.detection.baseline import PREDICTION, Baseline
 from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
 from monitor.detection.contrast import Recent
+from monitor.detection.dues import NOTHING_DUE, OUTCOMES, DueColumns, Dues, DuesState
 from monitor.detection.families import families
 from monitor.detection.pairs import Pairs
 from monitor.detection.questions import questions
@@ -75,6 +76,8 @@ class BankState(msgspec.Struct, array_like=True):
     answers: tuple[bytes, bytes]
     labels: tuple[bytes, bytes]
     unseen: list[Named] = []
+    due: tuple[bytes, bytes] = b"", b""
+    dues: DuesState = DuesState()
 
 
 class Bank:
@@ -95,16 +98,22 @@ class Bank:
         """Source, the one kind, and the code that the engine gets."""
         self.recent_labels = Recent(4)
         """Source, labeler, kind and code of the label, at the time of the prediction."""
+        self.recent_dues = Recent(2)
+        """Predicted class, and what became of the label."""
+        self.dues = Dues(baseline.dues, self.digest)
         self.families = families(baseline, self.questions, self.columns, budget, caution, walk)
         self._attention = Attention()
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 
-    def update(self, features: FeatureColumns, labels: LabelColumns) -> Iterator[Moment]:
-        """Feed events; stop where what alarms has changed so that it is worth a look, and give the caller the moment.
+    def update(
+        self, features: FeatureColumns, labels: LabelColumns, dues: DueColumns = NOTHING_DUE
+    ) -> Iterator[Moment]:
+        """Feed events, and what was decided at them.
 
+        Stop where what alarms has changed so that it is worth a look, and give the caller the moment.
         Cutting the same events into other batches gives the same moments and the same state.
         """
-        batches, events = self._batches(features, labels), np.sort(np.concatenate([features.index, labels.index]))
+        batches, events = self._batches(features, labels, dues), np.sort(np.concatenate([features.index, labels.index]))
         done, size = 0, self._block
         while done < events.size:
             end = stop = int(events[min(done + size, events.size) - 1])
@@ -115,7 +124,7 @@ class Bank:
             for name, step in steps.items():
                 self.families[name].accept(step)
             self._attention.take(_changes(steps))
-            for memory in (self.suspects, self.recent_answers, self.recent_labels):
+            for memory in (self.suspects, self.recent_answers, self.recent_labels, self.recent_dues):
                 memory.settle(stop)
             if due is not None:
                 news = ((name, change) for name, change in self._attention.look() if change.turn is not Turn.OVER)
@@ -164,6 +173,8 @@ class Bank:
                 self.recent_answers.dump(),
                 self.recent_labels.dump(),
                 self._attention.dump(),
+                self.recent_dues.dump(),
+                self.dues.dump(),
             )
         )
 
@@ -184,14 +195,16 @@ class Bank:
         self.recent_answers.restore(state.answers)
         self.recent_labels.restore(state.labels)
         self._attention.restore(state.unseen, self.families)
+        self.recent_dues.restore(state.due)
+        self.dues.restore(state.dues)
         return True
 
     def _run(self, batches: Mapping[str, Batch], end: int) -> dict[str, Step]:
         """What the events up to index `end` would do to each family."""
         return {name: self.families[name].run(batch.until(end)) for name, batch in batches.items()}
 
-    def _batches(self, features: FeatureColumns, labels: LabelColumns) -> dict[str, Batch]:
-        batches = {}
+    def _batches(self, features: FeatureColumns, labels: LabelColumns, dues: DueColumns) -> dict[str, Batch]:
+        batches = self._due_batches(dues) if dues.index.size else {}
         if features.index.size:
             nobody = np.zeros(features.index.size, dtype=np.intp)
             for name, keys in (("", nobody), ("/source", features.sources)):
@@ -211,6 +224,15 @@ class Bank:
             keys = slots * count + kinds
             batches[f"confusion/{name}"] = Batch(labels.index, labels.predicted_at, keys, codes[:, np.newaxis])
         self.recent_labels.offer(labels.index, labels.predicted_at, labels.sources, labels.labelers, kinds, codes)
+        return batches
+
+    def _due_batches(self, dues: DueColumns) -> dict[str, Batch]:
+        self.recent_dues.offer(dues.index, dues.ts, dues.classes, dues.outcomes)
+        codes = np.column_stack([dues.outcomes] * 2)
+        levelled = codes + OUTCOMES * dues.classes[:, np.newaxis]
+        batches = {"labels": Batch(dues.index, dues.ts, np.zeros_like(dues.classes), levelled)}
+        if not self.baseline.regression:
+            batches["labels/class"] = Batch(dues.index, dues.ts, dues.classes, codes)
         return batches
 
     def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:

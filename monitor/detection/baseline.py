@@ -19,7 +19,7 @@ from detectors.projection import Projection
 from detectors.surrogate import SURE, Surrogate
 from monitor.intake.events import ClassLabel, Value, class_name
 
-FORMAT = 4
+FORMAT = 5
 CERTAINTIES = len(SURE) + 1
 """Levels of a model's confidence in what it says: below `detectors.surrogate.SURE`, or up to each of these."""
 OTHER = "(other)"
@@ -53,6 +53,23 @@ class PairReference(msgspec.Struct, frozen=True):
     reference: Reference
 
 
+class DueReference(msgspec.Struct, frozen=True):
+    """How soon labels come, and of how many predictions; see `monitor.detection.dues`."""
+
+    late: float
+    """Seconds after a prediction from which its label is late."""
+    gone: float
+    """Seconds after which it is as good as missing."""
+    slack: float
+    """Seconds by which labels come out of their order."""
+    share: float
+    """Share of the predictions whose labels are waited for, in (0, 1]."""
+    lateness: tuple[Reference, ...]
+    """For each predicted class, how many of the labels that came by then came in time, and late."""
+    absence: tuple[Reference, ...]
+    """For each predicted class, how many labels had come by then, and how many had not."""
+
+
 class Baseline(msgspec.Struct, frozen=True):
     """The frozen reference of one model."""
 
@@ -79,6 +96,8 @@ class Baseline(msgspec.Struct, frozen=True):
     """What the model would answer; None for a regression model."""
     agreement: tuple[Reference, ...]
     """For each kind of the surrogate's answer, how often each class was predicted; empty without a surrogate."""
+    dues: DueReference | None
+    """When labels are due; None where too few came."""
     sources: tuple[str, ...]
     labelers: tuple[str, ...]
     format: int = FORMAT

@@ -11,6 +11,8 @@ from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, Nume
 from detectors.pairs import correlation
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
+from monitor.detection.contrast import alone
+from monitor.detection.dues import GONE, LATE, OUTCOMES
 from monitor.detection.questions import Question
 
 
@@ -99,6 +101,40 @@ def of_answers(bank: Bank, question: Question, source: int, bet: int, counts: li
         class_to=named,
         trigger=tuple(name for name in streams if name not in (PREDICTION, EXTRA)),
     )
+
+
+def of_due(bank: Bank, name: str, key: int, stream: int, counts: list[int]) -> What:
+    """Labels come late, or not at all: those of one predicted class, or of all."""
+    wrong, references = _overdue(bank, stream)
+    named = bank.baseline.classes[key] if name == "labels/class" else None
+    known = references if named is None else references[key : key + 1]
+    seen = np.asarray(counts[: OUTCOMES * len(known)]).reshape(-1, OUTCOMES).sum(axis=0).tolist()
+    usual = Reference(tuple(np.sum([each.counts for each in known], axis=0).tolist()), {})
+    what = "late" if wrong == LATE else "missing"
+    return What(
+        "labels",
+        Kind.OUTCOME,
+        f"labels/{what}" if named is None else f"labels/{what}/{named}",
+        *outcome_change(usual, (1,), [sum(seen[:wrong]), seen[wrong]]),
+        class_to=named,
+    )
+
+
+def only_due(bank: Bank, key: int, stream: int, since: float) -> float:
+    """How sure it is, in nats, that the labels of this predicted class alone are otherwise than usual since `since`."""
+    wrong, references = _overdue(bank, stream)
+    right, hits = np.sum([each.counts for place, each in enumerate(references) if place != key], axis=0).tolist()
+    rows = bank.recent_dues.since(since)
+    rows = rows[rows[:, 1] <= wrong]  # a label that is gone is not late
+    return alone(rows[:, 0] == key, rows[:, 1] == wrong, (hits + 1) / (right + hits + 2))
+
+
+def _overdue(bank: Bank, stream: int) -> tuple[int, tuple[Reference, ...]]:
+    """What a stream of labels that are due counts, and how often it came in the reference, by predicted class."""
+    learnt = bank.baseline.dues
+    if learnt is None:
+        raise TypeError("labels are due where the reference had some")
+    return ((LATE, learnt.lateness), (GONE, learnt.absence))[stream]
 
 
 def _feature_change(before: FeatureReference, bet: int, counts: list[int]) -> tuple[Kind, float, float, float]:

@@ -57,12 +57,12 @@ class Doubts:
         self._labels: deque[Doubt] = deque(maxlen=KEPT)
         self._answers: deque[Doubt] = deque(maxlen=KEPT)
 
-    def add_label(self, event_id: str, joined: Joined) -> None:
+    def add_label(self, joined: Joined) -> None:
         """Remember a label if it contradicts the class that was answered."""
         told, truth = class_name(joined.prediction), class_name(joined.label)
         if told != truth:
             asked = joined.predicted_at, joined.version, joined.source
-            self.add(Doubt(event_id, *asked, told, truth, joined.labeler))
+            self.add(Doubt(joined.event_id, *asked, told, truth, joined.labeler))
 
     def add(self, doubt: Doubt) -> None:
         """Remember one."""

@@ -6,14 +6,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import FEATURE_WEIGHTS, Caution, Reference, excuses, feature_bets
+from detectors.bets import FADE, FEATURE_WEIGHTS, Caution, Reference, excuses, feature_bets
 from detectors.edetector import Family
-from detectors.outcomes import NO_CHURN, RISES, Churn
+from detectors.outcomes import NO_CHURN, RISES, Churn, outcome_bets
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from detectors.surrogate import SURE
 from detectors.walk import Walk
-from monitor.detection.baseline import PREDICTION, Baseline, FeatureReference
+from monitor.detection.baseline import PREDICTION, Baseline, DueReference, FeatureReference
 from monitor.detection.columns import Columns
+from monitor.detection.dues import IN_TIME
 from monitor.detection.questions import Question
 
 Floats = npt.NDArray[np.float64]
@@ -21,9 +22,11 @@ _Bets = tuple[str, Floats, Floats, Mapping[int, Floats]]
 """Name, factors, weights within the family, and divisors by key."""
 
 WEIGHTS: Mapping[str, float] = {
-    "features": 0.23,
+    "features": 0.2,
     "pairs": 0.02,
     "features/source": 0.25,
+    "labels": 0.01,
+    "labels/class": 0.02,
     "agreement": 0.25,
     "answers/source": 0.25,
     "confusion": 0.4,
@@ -31,7 +34,7 @@ WEIGHTS: Mapping[str, float] = {
     "confusion/labeler": 0.3,
 }
 """Shares of the budget: confusion on the clock of labels, the others on that of predictions. Without a surrogate,
-features have the shares of agreement and of answers too; without pairs, theirs."""
+features have the shares of agreement and of answers too; without pairs or labels that are due, theirs."""
 CHURN = 0.01
 """Share of answers that a benign retrain may change where the surrogate is fairly sure, in any class and in any one
 direction; where it is sure, fewer, as its doubt is smaller."""
@@ -68,6 +71,12 @@ def families(
         bets.append(_pairs(baseline, caution))
     else:
         spent["features"] += spent["pairs"]
+    if baseline.dues is None:
+        spent["features"] += spent["labels"] + spent["labels/class"]
+    else:
+        bets += _dues(baseline.dues, caution)
+    if baseline.regression:
+        spent["labels"] += spent["labels/class"]
     if baseline.surrogate is None:
         spent["features"] += spent["agreement"]
         spent["features/source"] += spent["answers/source"]
@@ -100,6 +109,26 @@ def _outcomes(asked: Mapping[str, Question], columns: Columns, caution: Caution)
         tables = _stack(question.tables(caution, _churns(watched, question)))
         divisors = _keyed_excuses(tables, question.references, scope, slots[scope]) if scope else {}
         yield name, tables, _shared(tables.shape[2]), divisors
+
+
+def _dues(learnt: DueReference, caution: Caution) -> Iterator[_Bets]:
+    """Labels come late, or not at all: for all classes, each held against its own reference, and for each of them."""
+    kinds = [_due_tables(*of_class, caution) for of_class in zip(learnt.lateness, learnt.absence, strict=True)]
+    weights = np.full((2, kinds[0].shape[2]), 0.5 / kinds[0].shape[2])
+    yield "labels", np.concatenate(kinds, axis=1), weights, {}
+    if len(kinds) > 1:
+        yield "labels/class", np.concatenate(kinds), weights, {}
+
+
+def _due_tables(lateness: Reference, absence: Reference, caution: Caution) -> Floats:
+    """The bets on the labels of one class, shape (2, OUTCOMES, bets): a missing one says nothing about delays."""
+    late, missing = (_or_fade(outcome_bets(each, IN_TIME, caution)) for each in (lateness, absence))
+    return np.stack([np.concatenate([late, np.full_like(late[:1], FADE)]), missing[[0, 0, 1]]])
+
+
+def _or_fade(table: Floats) -> Floats:
+    """A table whose bets fade where they tell nothing apart: where labels never come, they would drown all others."""
+    return np.where(table.max(axis=0) == table.min(axis=0), FADE, table)
 
 
 def _churns(watched: str, question: Question) -> list[Churn]:

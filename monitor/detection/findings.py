@@ -12,10 +12,12 @@ from monitor.detection.bank import Bank, Place
 from monitor.detection.changes import (
     Kind,
     of_answers,
+    of_due,
     of_feature,
     of_outcomes,
     of_pair,
     of_residual,
+    only_due,
     outcome_change,
     wrong_residuals,
 )
@@ -37,6 +39,7 @@ FAMILIES = {
     "agreement": "agreement",
     "answers": "agreement",
     "confusion": "performance",
+    "labels": "labels",
 }
 """What is watched, as evidence names it."""
 
@@ -46,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     place: Place
     watched: str
-    """`features`, `pairs`, `predicted`, `agreement`, `answers` or `confusion`: the family without its scope."""
+    """`features`, `pairs`, `predicted`, `agreement`, `answers`, `confusion` or `labels`: without its scope."""
     kind: Kind
     stream: str
     """What is watched, as people read it: `feature/src_bytes`, `pair/width~height`, `confusion/spam->ham`."""
@@ -67,7 +70,7 @@ class Finding(msgspec.Struct, frozen=True):
     shift: float
     """Size of the change in standard deviations of what is watched, so that streams can be compared."""
     alone: float
-    """How sure it is, in nats, that only this source or labeler is otherwise than usual; 0 for everybody."""
+    """How sure it is, in nats, that only this source, labeler or class is otherwise than usual; 0 for everybody."""
     alarmed_index: int
     onset: Onset
 
@@ -120,6 +123,8 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
         what = of_feature(bank, bank.columns.names[place.stream], bet, excursion.counts)
     elif watched == "pairs":
         what = of_pair(bank, place.stream, excursion.counts)
+    elif watched == "labels":
+        what = of_due(bank, place.family, place.key, place.stream, excursion.counts)
     elif question is None:
         what = of_residual(bank, watched, bet, excursion.counts)
     elif watched == "answers":
@@ -140,10 +145,12 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
 
 
 def _alone(bank: Bank, place: Place, bet: int, counts: list[int], onset: Onset) -> float:
-    """How sure it is that only this source or labeler is otherwise than usual since `onset`, nats; 0 for everybody."""
+    """How sure it is that only whom this is about is otherwise than usual since `onset`, nats; 0 for everybody."""
     watched, _, scope = place.family.partition("/")
     if not scope or watched == "features":
         return 0.0
+    if watched == "labels":
+        return only_due(bank, place.key, place.stream, onset.low)
     question = bank.questions.get(place.family)
     slot, kind = divmod(place.key, question.kinds if question else 1)
     everywhere = bank.families["agreement" if watched == "answers" else watched].excursions.values()

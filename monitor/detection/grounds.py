@@ -72,6 +72,11 @@ class Case(NamedTuple):
         return [each for each in self.findings if each.watched == "confusion"]
 
     @property
+    def unlabelled(self) -> bool:
+        """Whether it is about labels that stay away."""
+        return all(each.watched == "labels" for each in self.reasons)
+
+    @property
     def named(self) -> list[str]:
         """The sources and labelers that what is wrong is about; empty if any of it is about everybody."""
         whose = [each.source or each.labeler for each in self.wrong]
@@ -84,7 +89,9 @@ class Case(NamedTuple):
 
 def objections(case: Case) -> list[Objection]:
     """What speaks against a verdict, the heaviest first."""
-    if case.verdict in ONE:
+    if case.unlabelled:
+        own = _against_dues(case)
+    elif case.verdict in ONE:
         own = _against_one(case)
     elif case.verdict in WHOEVER_ASKS:
         own = _against_all(case)
@@ -110,6 +117,15 @@ def _in_general(case: Case) -> Iterator[Objection]:
         if case.everybody("features"):
             weight = WEAK if case.labels else STRONG
             yield Objection(weight, "inputs of everybody have changed as well, which its surrogate does not know")
+
+
+def _against_dues(case: Case) -> Iterator[Objection]:
+    """Labels stay away: do they by accident, and of all answers?"""
+    answers = {each.class_to for each in case.reasons}
+    if case.verdict is Verdict.LABEL_TAMPERING:
+        yield Objection(STRONG, "a fault that delays labels of these answers alone would look the same")
+    elif None not in answers and len(answers) == 1:
+        yield Objection(STRONG, f"only answers {_shown(answers.pop())} show it, as where somebody hides them")
 
 
 def _against_one(case: Case) -> Iterator[Objection]:
@@ -169,6 +185,8 @@ def _against_change(case: Case) -> Iterator[Objection]:
 
 def because(case: Case) -> str:
     """What the verdict rests on, as a clause."""
+    if case.unlabelled:
+        return _because_due(case)
     everyone = {each.source or each.labeler for each in case.reasons}
     own = _shown(everyone.pop()) if len(everyone) == 1 else "everybody"
     odd = _listed(case.reasons)
@@ -182,6 +200,14 @@ def because(case: Case) -> str:
         Verdict.PRIOR_SHIFT: f"answers to {own} have another mix of classes",
     }
     return clauses[case.verdict] if case.verdict in clauses else _because_wrong(case)
+
+
+def _because_due(case: Case) -> str:
+    """Which labels stay away, and how."""
+    of = " and ".join(dict.fromkeys("all answers" if f.class_to is None else _shown(f.class_to) for f in case.reasons))
+    how = " or ".join(what for what in ("late", "missing") if any(f"labels/{what}" in f.stream for f in case.reasons))
+    alone = " alone" if case.verdict is Verdict.LABEL_TAMPERING else ""
+    return f"labels of {of}{alone} are {how} more often"
 
 
 def _because_wrong(case: Case) -> str:

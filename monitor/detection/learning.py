@@ -30,6 +30,8 @@ from monitor.detection.baseline import (
     embedded,
     residual,
 )
+from monitor.detection.dues import learn as learn_dues
+from monitor.detection.grouping import Groups, counted, frequent, named, time_groups, within
 from monitor.detection.pairs import Pairs, choose
 from monitor.intake.events import Prediction, Value, class_name
 from monitor.intake.join import Joined
@@ -50,22 +52,22 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
             f"{model}: {len(predictions)} predictions in the reference, at least {MIN_PREDICTIONS} needed"
         )
     times = np.array([prediction.epoch for prediction in predictions])
-    sources = _frequent((p.source for p in predictions), MAX_GROUPS)
-    groups = {**_time_groups(times), "source": _named([p.source for p in predictions], sources)}
+    sources = frequent((p.source for p in predictions), MAX_GROUPS)
+    groups = {**time_groups(times), "source": named([p.source for p in predictions], sources)}
     regression = any(isinstance(p.prediction, float) and not p.prediction.is_integer() for p in predictions)
     outputs: list[Value] = [p.prediction if regression else class_name(p.prediction) for p in predictions]
-    named = () if regression else (*map(str, outputs), *(class_name(j.label) for j in joined))
-    classes = tuple(sorted(_frequent((name for name in named if name != OTHER), MAX_CLASSES)))
+    names = () if regression else (*map(str, outputs), *(class_name(j.label) for j in joined))
+    classes = tuple(sorted(frequent((name for name in names if name != OTHER), MAX_CLASSES)))
     values = dict(_feature_values(predictions))
     projection, of_embeddings = _embeddings(predictions, () if regression else (*classes, OTHER))
     features = {name: _feature(column, groups) for name, column in values.items()}
     # The axes fit those that they were learnt from too well: what is usual is learnt from the others.
-    others = _within(groups, np.arange(len(predictions)) % 2 == 1)
+    others = within(groups, np.arange(len(predictions)) % 2 == 1)
     features |= {name: _feature(column[1::2], others) for name, column in of_embeddings.items()}
     values |= of_embeddings
     features[PREDICTION] = _feature(outputs, groups)
     features[EXTRA] = _feature(["no"] * len(predictions), groups)
-    labelers = _frequent((j.labeler for j in joined), MAX_GROUPS)
+    labelers = frequent((j.labeler for j in joined), MAX_GROUPS)
     surrogate: Surrogate | None = None
     agreement: tuple[Reference, ...] = ()
     if not regression and len(features) > 2:  # one with nothing but its own prediction to look at has no surrogate
@@ -86,6 +88,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         residual=_residual(joined, sources, labelers) if regression else None,
         surrogate=surrogate,
         agreement=agreement,
+        dues=learn_dues(predictions, joined, (OTHER,) if regression else (*classes, OTHER), sources),
         sources=sources,
         labelers=labelers,
     )
@@ -99,14 +102,14 @@ def _feature_values(predictions: Sequence[Prediction]) -> Iterable[tuple[str, li
         yield name, [prediction.features.get(name) for prediction in predictions]
 
 
-def _feature(values: Sequence[Value], groups: dict[str, dict[str, npt.NDArray[np.bool_]]]) -> FeatureReference:
+def _feature(values: Sequence[Value], groups: Groups) -> FeatureReference:
     """Learn one feature; it is categorical if any of its reference values is text."""
     text = any(isinstance(value, str) for value in values)
     cells = category_cells(map(category, values)) if text else numeric_cells(_numbers(values))
     regular = cells.counts[:-RESERVED]
     scores = np.array([*normal_scores(regular), *[0.0] * RESERVED])  # of categories too: the frequent come first
     codes = _codes(cells, values)
-    return FeatureReference(cells, _reference(codes, cells.size, groups, dispersion(scores[codes])))
+    return FeatureReference(cells, counted(codes, cells.size, groups, dispersion(scores[codes])))
 
 
 def _codes(cells: Cells, values: Sequence[Value]) -> npt.NDArray[np.intp]:
@@ -146,7 +149,7 @@ def _embeddings(
 def _pairs(
     values: Mapping[str, Sequence[Value]],
     features: Mapping[str, FeatureReference],
-    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
+    groups: Groups,
 ) -> tuple[PairReference, ...]:
     """Learn how features go together."""
     served = {name: feature for name, feature in features.items() if name not in ANSWERS}
@@ -156,7 +159,7 @@ def _pairs(
     products = np.append(PRODUCTS, 0.0)
     within = {partition: groups[partition] for partition in ("time", "hour")}
     return tuple(
-        PairReference(*pair, _reference(column, PAIR_CODES, within, dispersion(products[column])))
+        PairReference(*pair, counted(column, PAIR_CODES, within, dispersion(products[column])))
         for pair, column in zip(chosen, found.T, strict=True)
     )
 
@@ -166,7 +169,7 @@ def _surrogate(
     values: Mapping[str, Sequence[Value]],
     features: Mapping[str, FeatureReference],
     classes: tuple[str, ...],
-    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
+    groups: Groups,
 ) -> tuple[Surrogate, tuple[Reference, ...]]:
     """Learn a surrogate of the model, and how often the two agree."""
     code = {name: position for position, name in enumerate(classes)}
@@ -180,16 +183,9 @@ def _surrogate(
     found = np.empty_like(kinds)
     found[order] = kinds
     return surrogate, tuple(
-        _reference(answers[found == kind], len(classes), _within(groups, found == kind), 1.0)
+        counted(answers[found == kind], len(classes), within(groups, found == kind), 1.0)
         for kind in range(len(classes) * LEVELS)
     )
-
-
-def _within(
-    groups: dict[str, dict[str, npt.NDArray[np.bool_]]], rows: npt.NDArray[np.bool_]
-) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
-    """The same groups, of some of the rows."""
-    return {partition: {name: mask[rows] for name, mask in masks.items()} for partition, masks in groups.items()}
 
 
 def _confusion(
@@ -198,10 +194,10 @@ def _confusion(
     labels, predicted = _codes_of(classes, joined)
     groups = _label_groups(joined, sources, labelers)
     return {
-        name: _reference(
+        name: counted(
             predicted[labels == position],
             len(classes),
-            _within(groups, labels == position),
+            within(groups, labels == position),
             dispersion((predicted[labels == position] != position).astype(np.float64)),
         )
         for position, name in enumerate(classes)
@@ -225,10 +221,10 @@ def _labelled(
     kinds = predicted * CERTAINTIES + np.array([certainty(j.confidence) for j in joined], dtype=np.intp)
     groups = _label_groups(joined, sources, labelers)
     return tuple(
-        _reference(
+        counted(
             labels[kinds == kind],
             len(classes),
-            _within(groups, kinds == kind),
+            within(groups, kinds == kind),
             dispersion((labels[kinds == kind] != kind // CERTAINTIES).astype(np.float64)),
         )
         for kind in range(len(classes) * CERTAINTIES)
@@ -239,54 +235,9 @@ def _residual(joined: Sequence[Joined], sources: tuple[str, ...], labelers: tupl
     return _feature([residual(j.prediction, j.label) for j in joined], _label_groups(joined, sources, labelers))
 
 
-def _label_groups(
-    joined: Sequence[Joined], sources: tuple[str, ...], labelers: tuple[str, ...]
-) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
+def _label_groups(joined: Sequence[Joined], sources: tuple[str, ...], labelers: tuple[str, ...]) -> Groups:
     return {
-        **_time_groups(np.array([j.predicted_at for j in joined])),
-        "source": _named([j.source for j in joined], sources),
-        "labeler": _named([j.labeler for j in joined], labelers),
+        **time_groups(np.array([j.predicted_at for j in joined])),
+        "source": named([j.source for j in joined], sources),
+        "labeler": named([j.labeler for j in joined], labelers),
     }
-
-
-def _reference(
-    codes: npt.NDArray[np.intp],
-    size: int,
-    groups: dict[str, dict[str, npt.NDArray[np.bool_]]],
-    varies: float,
-) -> Reference:
-    def count(rows: npt.NDArray[np.intp]) -> tuple[int, ...]:
-        return tuple(np.bincount(rows, minlength=size).tolist())
-
-    return Reference(
-        counts=count(codes),
-        groups={
-            partition: {group: count(codes[mask]) for group, mask in masks.items() if mask.any()}
-            for partition, masks in groups.items()
-        },
-        dispersion=varies,
-    )
-
-
-def _time_groups(times: npt.NDArray[np.float64]) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
-    """Blocks of time, and quarters of the day: by how much they differ is natural variation."""
-    if times.size == 0:
-        return {}
-    began, ended = float(times.min()), float(times.max())
-    blocks = int(np.clip((ended - began) / 21_600, 4, 16))
-    block = np.minimum(((times - began) / max(ended - began, 1e-9) * blocks).astype(int), blocks - 1)
-    quarter = (times % 86_400 // 21_600).astype(int)
-    return {
-        "time": {str(number): block == number for number in range(blocks)},
-        "hour": {f"{number * 6:02d}": quarter == number for number in range(4)},
-    }
-
-
-def _named(names: Sequence[str | None], wanted: tuple[str, ...]) -> dict[str, npt.NDArray[np.bool_]]:
-    column = np.array([name or "" for name in names], dtype=object)
-    return {name: np.asarray(column == name, dtype=np.bool_) for name in wanted}
-
-
-def _frequent(names: Iterable[str | None], most: int) -> tuple[str, ...]:
-    seen = Counter(name for name in names if name is not None)
-    return tuple(name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:most])

@@ -138,7 +138,7 @@ class Pipeline:
             return None
         watch.take(event, ts)
         if joined is not None:
-            self._join(watch, joined, event.event_id)
+            self._join(watch, joined)
         return watch
 
     def _take_label(self, event: Label, ts: float) -> Watch | None:
@@ -146,12 +146,12 @@ class Pipeline:
         watch = None if joined is None else self.watch(joined.model)
         self._tally.events["" if watch is None else watch.model, "label"] += 1
         if watch is not None and joined is not None:
-            self._join(watch, joined, event.event_id)
+            self._join(watch, joined)
         return watch
 
-    def _join(self, watch: Watch, joined: Joined, event_id: str) -> None:
+    def _join(self, watch: Watch, joined: Joined) -> None:
         self._tally.delays[watch.model].append(joined.labelled_at - joined.predicted_at)
-        watch.take_label(joined, event_id)
+        watch.take_label(joined)
 
     def watch(self, model: str) -> Watch | None:
         """The watch of a model, made when it is first asked for; None if the model is not to be watched."""

@@ -64,6 +64,12 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     """What is going on, and the findings that say so."""
     # How features go together changes along with whatever happens to them: that says something only where it is all.
     findings = [finding for finding in findings if finding.watched != "pairs"] or findings
+    # Labels that stay away are a story of their own, where nothing else says that the model or its inputs have changed.
+    due = [finding for finding in findings if finding.watched == "labels"]
+    kept_back = _kept_back(due)
+    findings = [finding for finding in findings if finding not in due and not _selected(finding, kept_back)]
+    if not findings:
+        return _judge_dues(due, kept_back)
     labels = [finding for finding in findings if finding.watched == "confusion"]
     answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
     wrong = sorted([*labels, *answers], key=lambda finding: finding.alarmed_index)
@@ -99,6 +105,25 @@ def _judge_source(own: list[Finding]) -> tuple[Verdict, list[Finding]]:
     return (Verdict.BACKDOOR if trigger else Verdict.CLEAN_LABEL), own
 
 
+def _kept_back(due: Sequence[Finding]) -> str | None:
+    """The predicted class whose labels, and nobody else's, stay away: that hides what is wrong with it."""
+    bar = 2 * ALONE if any(finding.class_to is None for finding in due) else ALONE
+    return _only(f.class_to for f in due if f.alone >= bar and f.stream.startswith("labels/missing"))
+
+
+def _selected(finding: Finding, kept_back: str | None) -> bool:
+    """Whether errors in a class have risen only because the labels of the right answers are kept back."""
+    everybody = finding.source is None and finding.labeler is None
+    return finding.watched == "confusion" and everybody and finding.class_from == kept_back is not None
+
+
+def _judge_dues(due: Sequence[Finding], kept_back: str | None) -> tuple[Verdict, list[Finding]]:
+    """Labels come late, or not at all."""
+    if kept_back is not None:
+        return Verdict.LABEL_TAMPERING, [finding for finding in due if finding.class_to == kept_back]
+    return Verdict.DATA_FAULT, [finding for finding in due if finding.class_to is None] or list(due)
+
+
 def _judge_model(wrong: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:
     """The model is wrong whoever asks: in one direction, or altogether? At once, or step by step?"""
     everywhere = [finding for finding in wrong if finding.source is None and finding.labeler is None]
@@ -130,7 +155,7 @@ def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
     """By what it is; and where it changes much for everybody, one step more."""
     if verdict in ATTACKS:
         return Severity.CRITICAL
-    everybody = [reason for reason in reasons if reason.source is None and reason.labeler is None]
+    everybody = [each for each in reasons if each.source is None and each.labeler is None and each.watched != "labels"]
     serious = any(each.kind is not Kind.BODY and each.observed - each.bound >= SERIOUS for each in everybody)
     if verdict is Verdict.PRIOR_SHIFT:
         return Severity.WARNING if serious else Severity.INFO
@@ -145,7 +170,10 @@ def _attribute(
     onset: Onset,
 ) -> Attribution:
     triggers = [name for finding in reasons for name in finding.trigger]
-    pairs = [finding for finding in (*reasons, *findings) if finding.class_to is not None]
+    # Labels that stay away say nothing about what else is wrong, nor the other way round.
+    due = reasons[0].watched == "labels"
+    others = [] if due else [finding for finding in findings if finding.watched != "labels"]
+    pairs = [finding for finding in (*reasons, *others) if finding.class_to is not None]
     version = None
     if verdict in ATTACKS and verdict is not Verdict.LABEL_TAMPERING:
         version = max(

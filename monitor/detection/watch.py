@@ -167,10 +167,11 @@ class Watch:
         self.bank.columns.take(index, ts, event)
         self._rows.newest.append(self.newest)
         if isinstance(event, Prediction):
+            self.bank.dues.ask(index, ts, event.event_id, self.bank.columns.class_code(event.prediction))
             self._rows.asked.append((index, event.event_id, event.version, event.source, event.prediction, ts))
 
-    def take_label(self, joined: Joined, event_id: str = "") -> None:
-        """Take in a label that found its prediction, the event with this id."""
+    def take_label(self, joined: Joined) -> None:
+        """Take in a label that found its prediction."""
         index = self._next(joined.labelled_at)
         self.answers.take_label(joined.version, joined.source, joined.labeler, joined.prediction, joined.label)
         if self.bank is None:
@@ -179,8 +180,9 @@ class Watch:
             return
         self.companions.take_label(joined)
         self._rows.labels.append((index, joined))
-        if event_id and not self.bank.baseline.regression:
-            self.doubts.add_label(event_id, joined)
+        self.bank.dues.answer(index, joined)
+        if not self.bank.baseline.regression:
+            self.doubts.add_label(joined)
         self._rows.newest.append(self.newest)
 
     def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
@@ -196,7 +198,7 @@ class Watch:
         features, labels = self.bank.columns.encode(), self.bank.columns.labels(rows.labels)
         self.invalid += features.invalid
         self.lately.take(features, labels)
-        for moment in self.bank.update(features, labels):
+        for moment in self.bank.update(features, labels, self.bank.dues.decided()):
             self.lately.point(moment.ts, self.bank.highest, now=True)
             if not self.alarming:
                 self._episode = {}

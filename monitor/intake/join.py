@@ -21,6 +21,8 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
     labelled_at: float
     confidence: float | None = None
     """What the model thought the probability of its prediction was, in [0, 1]; None if it did not say."""
+    event_id: str = ""
+    """Of both; empty in a reference that an older version had begun to store."""
 
 
 class Waiting(msgspec.Struct, gc=False, array_like=True):
@@ -197,6 +199,7 @@ class Join:
             label=label.label,
             labeler=label.labeler,
             labelled_at=label.epoch,
+            event_id=event_id,
         )
 
     def _apply(self, step: Step) -> None:

@@ -241,6 +241,8 @@ def _not_now(incident: Incident, newest: float, config: RollbackConfig, now: flo
 def _instead(incident: Incident) -> str:
     if incident.verdict is not Verdict.LABEL_TAMPERING:
         return f"the verdict is {incident.verdict} by now, and an older version is no cure for that"
+    if incident.unlabelled:
+        return "labels are kept back: nothing that came speaks against the model, and an older one would not help"
     who = incident.attribution
     named = f"labeler {who.labeler}" if who.labeler is not None else f"source {who.source}" if who.source else None
     return _quarantine(named or "those labels")

@@ -121,6 +121,17 @@ def test_inputs_that_break_are_one_page_whoever_was_seen_first_to_send_them() ->
     assert [(step.change, step.incident.model) for _, step in office.told] == [(Change.OPENED, "m0")]
 
 
+def test_labels_that_stay_away_from_several_models_are_one_page_and_inputs_that_break_another() -> None:
+    office = Office()
+    missing = (Evidence("labels", "labels/missing", 11.0, 0.9, 0.1),)
+    for number in range(3):
+        told = msgspec.structs.replace(judged(Verdict.DATA_FAULT), attribution=Attribution(), evidence=missing)
+        office.happens(number, f"m{number}", told)
+    office.happens(3, "m3", judged(Verdict.DATA_FAULT, features=("amount",)))
+    told = [(step.change, step.incident.model) for _, step in office.told]
+    assert [model for change, model in told if change is Change.OPENED] == ["m0", "m3"]
+
+
 def test_what_becomes_worse_is_told_at_once() -> None:
     office = Office(update_every=60)
     office.happens(0, "mail", judged(Verdict.COVARIATE_DRIFT, source="s"))

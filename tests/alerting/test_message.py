@@ -81,6 +81,19 @@ def test_the_numbers_are_those_of_what_the_sentence_is_about() -> None:
     assert content.evidence[0].startswith("feature/src_bytes: 2.1 observed, 0.4 allowed")
 
 
+def test_labels_that_stay_away_have_sentences_of_their_own() -> None:
+    missing = Evidence("labels", "labels/missing", 11.0, 0.6, 0.1)
+    spam = Attribution(class_to="spam")
+    late = notice(opened(verdict=Verdict.DATA_FAULT, attribution=Attribution(), evidence=(SHARE, missing)))
+    assert late.headline.startswith("Labels of net-ids 1.2.0 come late, or not at all (labels/missing: 0.6 observed")
+    assert "delivers the labels" in late.next
+    hidden = notice(opened(verdict=Verdict.LABEL_TAMPERING, attribution=spam, evidence=(missing,)))
+    assert hidden.headline.startswith('Labels of what net-ids 1.2.0 calls "spam" stay away')
+    assert "keeps these labels back" in hidden.next
+    broken = notice(opened(verdict=Verdict.DATA_FAULT, attribution=FEATURES, evidence=(SHARE, missing)))
+    assert broken.headline.startswith("Inputs of net-ids 1.2.0 are broken")
+
+
 def test_when_and_how_long() -> None:
     content = notice(opened())
     assert content.since == (

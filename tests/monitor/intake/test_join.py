@@ -195,6 +195,7 @@ def test_a_join_says_who_predicted_and_who_labelled_and_when() -> None:
         label="ham",
         labeler="lab",
         labelled_at=1010.0,
+        event_id="e1",
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from alerting.incident import Attribution, Incident, Severity, Status, Verdict
+from alerting.incident import Attribution, Evidence, Incident, Severity, Status, Verdict
 from monitor.detection.answers import Answers
 from monitor.rollback.action import Action, ActionState
 from monitor.rollback.config import Mode, RollbackConfig
@@ -234,6 +234,14 @@ def test_tampered_labels_are_no_reason_for_another_model() -> None:
     found = judged(answers(), about=told)
     assert found.outcome is Outcome.PASS
     assert found.reasons[0].startswith("quarantine labeler lab-2 instead")
+
+
+def test_labels_that_are_kept_back_are_no_reason_for_another_model() -> None:
+    missing = (Evidence("labels", "labels/missing/spam", 11.0, 0.9, 0.1),)
+    told = incident(verdict=Verdict.LABEL_TAMPERING, attribution=Attribution(class_to="spam"), evidence=missing)
+    found = judged(answers(), about=told)
+    assert found.outcome is Outcome.PASS
+    assert found.reasons[0].startswith("labels are kept back")
 
 
 def test_a_small_effect_is_held() -> None:
