@@ -101,6 +101,8 @@ def test_labels_of_one_class_that_stay_away_are_tampering_with_labels() -> None:
     assert incident.attribution.class_from is None
     assert "labels/missing/spam" in streams(incident)
     assert not any("late" in stream for stream in streams(incident))
+    assert incident.because == "labels of spam alone are missing more often"
+    assert incident.against[0] == "a fault that delays labels of these answers alone would look the same"
     onset = BEGAN + 2_000 * 20.0
     assert incident.onset.low <= onset <= incident.onset.high
     assert onset < incident.opened_at < onset + 2 * 3600.0
@@ -113,6 +115,7 @@ def test_labels_of_all_classes_that_stay_away_or_come_late_are_a_fault(cause: Ca
     assert stream in streams(incident)
     assert not incident.attribution.features
     assert incident.unlabelled
+    assert incident.because == f"labels of all answers are {stream.partition('/')[2]} more often"
 
 
 def test_labels_that_end_altogether_are_found_once_they_cannot_be_behind() -> None:
