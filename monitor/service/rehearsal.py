@@ -6,6 +6,7 @@
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -13,10 +14,11 @@ import msgspec
 from alerting.incident import Change, Transition
 from alerting.incidents import Incidents
 from detectors.bets import Caution
-from monitor.detection.attacks import ATTACKS, LEAST, Attack, Injected, Nothing, Scene
+from monitor.detection.attacks import ATTACKS, Attack
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.companions import Companions
 from monitor.detection.pipeline import Pipeline
+from monitor.detection.scene import LEAST, Changes, Injected, Nothing, Scene
 from monitor.detection.watch import Until, Watch
 from monitor.intake.decode import DecodeError, Decoder
 from monitor.intake.events import Event, Label, Prediction, epoch
@@ -56,6 +58,8 @@ class Rehearsal:
         if sum(isinstance(event, Prediction) for event in events[: self._begin]) < LEAST:
             raise BaselineError(f"{len(events)} events after the reference are too few for a drill")
         self._records = [_record(number, event) for number, event in enumerate(events)]
+        self._clock = list(accumulate((epoch(event.ts) for event in events), max))
+        """The largest time by each event: the order in which they came."""
         self._times = [epoch(event.ts) for event in events[self._begin :]]
         steps = self.steps({})
         self._usual = {_what(step) for step in steps}
@@ -99,11 +103,15 @@ class Rehearsal:
         """What an attack would change of the events, once enough of them are past. Raises Nothing."""
         return attack.inject(Scene(self._events, self._begin, self._seed))
 
-    def steps(self, changes: Mapping[int, Event]) -> list[Transition]:
+    def steps(self, changes: Changes) -> list[Transition]:
         """What would be told if these events stood in place of the recorded ones."""
-        records = list(self._records)
+        came = {number: (self._clock[number], record) for number, record in enumerate(self._records)}
         for number, event in changes.items():
-            records[number] = _record(number, event)
+            at, _ = came.pop(number)
+            if event is not None:
+                moved = event.ts != self._events[number].ts
+                came[number] = epoch(event.ts) if moved else at, _record(number, event)
+        records = [came[number][1] for number in sorted(came, key=lambda number: (came[number][0], number))]
         watch = self._watch()
         pipeline = Pipeline(
             Decoder(), Join(float("inf"), MOST, durable=False), {watch.model: watch}.get, Incidents(), _refuse
@@ -205,7 +213,7 @@ def _what(step: Transition) -> tuple[object, ...]:
     return step.change, step.incident.verdict, step.incident.updated_at
 
 
-def _told_otherwise(before: Event, after: Event) -> bool:
+def _told_otherwise(before: Event, after: Event | None) -> bool:
     """Whether more than the version of an event was changed."""
     if isinstance(before, Prediction) and isinstance(after, Prediction):
         return before.prediction != after.prediction or before.features != after.features

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from detectors.bets import Caution
-from monitor.detection.attacks import ATTACKS, Nothing
+from monitor.detection.attacks import ATTACKS
 from monitor.detection.companions import Companions
+from monitor.detection.scene import Nothing
 from monitor.detection.watch import Until, Watch
 from monitor.intake.file_source import FileSource
 from monitor.service.rehearsal import Rehearsal, of_model

@@ -7,12 +7,15 @@ import pytest
 from msgspec.structs import replace
 
 from monitor.demo.practice import events as practice
-from monitor.detection.attacks import ATTACKS, LEAST, Nothing, Scene
+from monitor.detection.attacks import ATTACKS
+from monitor.detection.scene import LEAST, Nothing, Scene
 from monitor.intake.events import Event, Label, Prediction
 
 EVENTS = practice(2_000)
 BEGIN = 800
-ON_LABELS = {"labeler_tampering", "source_tampering"}
+ON_LABELS = {"labeler_tampering", "source_tampering", "label_withholding", "label_delay"}
+WITHOUT_CLASSES = {"unit_fault", "missing_values", "covariate_drift", "label_delay"}
+"""What can be done to any model."""
 
 
 def scene(events: Sequence[Event] = EVENTS, seed: int = 1) -> Scene:
@@ -27,8 +30,12 @@ def test_an_attack_changes_enough_of_what_comes_after_it_began_and_nothing_befor
     assert len(changes) >= LEAST
     for position, event in changes.items():
         before = EVENTS[position]
+        if event is None:
+            assert name == "label_withholding"
+            continue
         assert type(event) is type(before)
-        assert (event.event_id, event.ts) == (before.event_id, before.ts)
+        assert event.event_id == before.event_id
+        assert event.ts == before.ts or (name == "label_delay" and event.epoch > before.epoch)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -40,8 +47,17 @@ def test_the_same_seed_is_the_same_attack_and_the_events_stay_as_they_were(name:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_who_lies_about_labels_does_not_touch_answers(name: str) -> None:
-    kinds = {type(event) for event in ATTACKS[name].inject(scene()).changes.values()}
+    kinds = {type(EVENTS[position]) for position in ATTACKS[name].inject(scene()).changes}
     assert (kinds == {Label}) == (name in ON_LABELS)
+
+
+def test_the_labels_that_are_kept_back_are_all_those_of_one_predicted_class() -> None:
+    injected = ATTACKS["label_withholding"].inject(scene())
+    said = {event.event_id: event.prediction for event in EVENTS if isinstance(event, Prediction)}
+    asked = [event.event_id for event in EVENTS[BEGIN:] if isinstance(event, Prediction)]
+    gone = {EVENTS[position].event_id for position in injected.changes}
+    labelled = {event.event_id for event in EVENTS if isinstance(event, Label)}
+    assert gone == {name for name in asked if said[name] == injected.culprit.class_to} & labelled
 
 
 @pytest.mark.parametrize("name", ["backdoor", "clean_label", "source_tampering"])
@@ -67,8 +83,8 @@ def test_a_drift_stays_within_what_was_seen() -> None:
     [
         ("source", None, {"backdoor", "clean_label", "source_tampering"}),
         ("features", {"language": "en"}, {"backdoor", "unit_fault", "missing_values", "covariate_drift"}),
-        ("prediction", "ham", ATTACKS.keys() - {"unit_fault", "missing_values", "covariate_drift"}),
-        ("prediction", 0.5, ATTACKS.keys() - {"unit_fault", "missing_values", "covariate_drift"}),
+        ("prediction", "ham", ATTACKS.keys() - WITHOUT_CLASSES),
+        ("prediction", 0.5, ATTACKS.keys() - WITHOUT_CLASSES),
     ],
 )
 def test_what_the_events_do_not_have_cannot_be_attacked(field: str, value: object, impossible: set[str]) -> None:

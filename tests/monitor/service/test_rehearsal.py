@@ -12,9 +12,10 @@ from alerting.incident import Attribution
 from detectors.bets import Caution
 from monitor.commands.cli import app
 from monitor.demo.practice import events as practice
-from monitor.detection.attacks import ATTACKS, LEAST, Injected, Scene
+from monitor.detection.attacks import ATTACKS
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.companions import Companions
+from monitor.detection.scene import LEAST, Injected, Scene
 from monitor.detection.watch import Until, Watch
 from monitor.intake.events import Event
 from monitor.service.rehearsal import of_model, rehearse, text_line
@@ -107,6 +108,19 @@ def test_a_drill_against_a_detector_that_is_switched_off_fails(prepared: Prepare
     assert text_line(summary).endswith("MISSED: labeler_tampering, source_tampering")
 
 
+def test_labels_that_stay_away_or_come_late_are_found_by_what_waits_for_them_and_by_nothing_else(
+    prepared: Prepared,
+) -> None:
+    baseline, events = prepared
+    attacks = {name: ATTACKS[name] for name in ("label_withholding", "label_delay")}
+    *lines, _ = rehearse(events, baseline, 1e5, attacks=attacks)
+    assert [(line["found"], line["exact"]) for line in lines] == [(True, True)] * 2
+    assert lines[0]["attribution"]["class_to"] == lines[0]["injected"]["class_to"]
+    deaf = without(baseline, "labels", "labels/class", "confusion")
+    *lines, _ = rehearse(events, baseline, 1e5, attacks=attacks, watch=deaf)
+    assert [line["found"] for line in lines] == [False, False]
+
+
 def test_the_command_exits_with_1_and_says_what_was_missed(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", World(predictions=2_000))
     result = invoke(log, "--attack", "labeler_tampering", "--budget", "1e300")
@@ -119,7 +133,7 @@ def test_an_incident_of_the_events_themselves_is_not_counted_as_found(prepared: 
     baseline, events = prepared
     fault = ATTACKS["unit_fault"]
     changes = fault.inject(Scene(events, len(events) // 10, 1)).changes
-    broken = [changes.get(number, event) for number, event in enumerate(events)]
+    broken = [changed for number, event in enumerate(events) if (changed := changes.get(number, event))]
     line, summary = rehearse(broken, baseline, 1e5, attacks={"nudge": fault._replace(inject=nudge)})
     assert summary["untouched_incidents"] == 1
     assert (line["effective"], line["found"]) == (True, False)
