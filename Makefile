@@ -37,6 +37,7 @@ test-chaos: setup  ## Kills, broken brokers, networks, disks and databases, stal
 bench: setup  ## How soon, how often wrong, how fast, beside peers; ARGS=--quick or --full. Minutes.
 	$(RUN)python -m tests.bench.detection $(ARGS)
 	$(RUN)python -m tests.bench.run_length $(ARGS)
+	$(RUN)python -m tests.bench.outliers $(ARGS)
 	$(RUN)python -m tests.bench.pipeline $(ARGS)
 	$(RUN)python -m tests.bench.stages
 	$(RUN)python -m tests.bench.latency $(ARGS)

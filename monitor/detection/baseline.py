@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from detectors.bets import Reference
 from detectors.cells import Cells, NumericCells
+from detectors.outliers import Outliers
 from detectors.projection import Projection
 from detectors.surrogate import SURE, Surrogate
 from monitor.intake.events import ClassLabel, Value, class_name
@@ -98,6 +99,8 @@ class Baseline(msgspec.Struct, frozen=True):
     """For each kind of the surrogate's answer, how often each class was predicted; empty without a surrogate."""
     dues: DueReference | None
     """When labels are due; None where too few came."""
+    outliers: Outliers | None
+    """How unlike the others a single event of the reference was; None if events had no features."""
     sources: tuple[str, ...]
     labelers: tuple[str, ...]
     format: int = FORMAT

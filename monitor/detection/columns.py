@@ -33,6 +33,8 @@ class FeatureColumns:
     ts: Floats
     codes: Codes
     """Shape (n, streams)."""
+    numbers: Floats
+    """Values as they came, of the streams `Columns.measured`; NaN where one is missing, shape (n, measured)."""
     sources: Codes
     invalid: int
     """Values that were missing, or not of the type the reference had."""
@@ -99,6 +101,8 @@ class Columns:
         served = [name for name in self.names if name not in (EXTRA, PREDICTION, *made)]
         self._known = frozenset(served)
         self._numeric = [name for name in served if isinstance(baseline.features[name].cells, NumericCells)]
+        self.measured = (*self._numeric, *made)
+        """Streams that are numbers, but for what was predicted."""
         self._categoric = [name for name in served if name not in self._numeric]
         self._pick_numbers, self._pick_categories = _picker(self._numeric), _picker(self._categoric)
         self._pack = struct.Struct(f"=qd{len(self._numeric)}d").pack
@@ -150,9 +154,11 @@ class Columns:
         taken, self._taken = self._taken, _Taken()
         rows = np.frombuffer(taken.rows, self._row)
         codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
-        invalid = self._encode_numeric(rows["numbers"], codes) + self._encode_categories(taken.categories, codes)
+        numbers = rows["numbers"]
+        invalid = self._encode_numeric(numbers, codes) + self._encode_categories(taken.categories, codes)
         if self._projection is not None:
-            invalid += self._encode_embeddings(self._projection, taken, codes)
+            projected, lost = self._encode_embeddings(self._projection, taken, codes)
+            numbers, invalid = np.hstack([numbers, projected]), invalid + lost
         codes[:, self._place[EXTRA]] = 0
         codes[taken.extra, self._place[EXTRA]] = self._extra_code
         codes[:, self._place[PREDICTION]] = self._predicted(taken.outputs)
@@ -160,6 +166,7 @@ class Columns:
             index=rows["index"].copy(),
             ts=rows["ts"].copy(),
             codes=codes,
+            numbers=numbers,
             sources=np.array(self.sources.all_of(taken.sources), dtype=np.intp),
             invalid=invalid,
         )
@@ -218,14 +225,14 @@ class Columns:
             invalid += found.count(table[None])
         return invalid
 
-    def _encode_embeddings(self, projection: Projection, taken: _Taken, codes: Codes) -> int:
-        """Fill in the codes of embeddings; return how many predictions had none, or one of another size."""
+    def _encode_embeddings(self, projection: Projection, taken: _Taken, codes: Codes) -> tuple[Floats, int]:
+        """Fill in the codes of embeddings; return what became of them, and how many predictions lack one that fits."""
         absent = np.array([output is None for output in taken.outputs])
         classes = [self._other if output is None else self.class_code(output) for output in taken.outputs]
         values = projection.of(taken.embeddings, np.array(classes, dtype=np.intp))
         for (place, cells), column in zip(self._embedded, values.T, strict=True):
             codes[:, place] = np.where(absent, cells.size - RESERVED + ABSENT, cells.encode(column))
-        return int(np.count_nonzero(np.isnan(values[:, 0]) & ~absent))
+        return values, int(np.count_nonzero(np.isnan(values[:, 0]) & ~absent))
 
     def _predicted(self, outputs: list[ClassLabel | None]) -> Codes:
         """Codes of what the model predicted; ABSENT where an event has features only."""

@@ -6,18 +6,22 @@ in the stream, those that it is about become suspects: once each, the earlier on
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from alerting.incident import Attribution, Incident, Verdict
-from monitor.intake.events import class_name
+from monitor.intake.events import ClassLabel, class_name
 from monitor.intake.join import Joined
 
 KEPT = 128
 """Doubts of each kind that are remembered; the oldest is forgotten first."""
 IN_THE_STREAM = frozenset({Verdict.LABEL_TAMPERING, Verdict.BACKDOOR, Verdict.CLEAN_LABEL})
 """Verdicts that doubt events. Of the others the model is wrong, or the world has changed: the events are true."""
+
+
+Asked = tuple[int, str, str, str | None, ClassLabel, float]
+"""Of a prediction: its index, id, version, source, answer and time."""
 
 
 class Doubt(msgspec.Struct, frozen=True, array_like=True):
@@ -45,9 +49,9 @@ class Suspect(msgspec.Struct, frozen=True):
     labeler: str | None
     prediction: str
     label: str | None
-    reason: Verdict
+    reason: str
     score: float
-    incident: str
+    incident: str | None
 
 
 class Doubts:
@@ -63,6 +67,13 @@ class Doubts:
         if told != truth:
             asked = joined.predicted_at, joined.version, joined.source
             self.add(Doubt(joined.event_id, *asked, told, truth, joined.labeler))
+
+    def add_answers(self, unexpected: Iterable[int], asked: Sequence[Asked]) -> None:
+        """Remember the answers with these indices, which the surrogate did not expect."""
+        wanted = set(unexpected)
+        for index, event_id, version, source, prediction, ts in asked if wanted else ():
+            if index in wanted:
+                self.add(Doubt(event_id, ts, version, source, class_name(prediction)))
 
     def add(self, doubt: Doubt) -> None:
         """Remember one."""

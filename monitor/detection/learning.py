@@ -13,6 +13,7 @@ from detectors.pairs import PAIR_CODES, PRODUCTS
 from detectors.projection import Projection
 from detectors.projection import learn as project
 from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
+from monitor.detection import outliers
 from monitor.detection.baseline import (
     ANSWERS,
     CERTAINTIES,
@@ -65,13 +66,14 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
     others = within(groups, np.arange(len(predictions)) % 2 == 1)
     features |= {name: _feature(column[1::2], others) for name, column in of_embeddings.items()}
     values |= of_embeddings
+    codes = {name: _codes(features[name].cells, column) for name, column in values.items()}
     features[PREDICTION] = _feature(outputs, groups)
     features[EXTRA] = _feature(["no"] * len(predictions), groups)
     labelers = frequent((j.labeler for j in joined), MAX_GROUPS)
     surrogate: Surrogate | None = None
     agreement: tuple[Reference, ...] = ()
     if not regression and len(features) > 2:  # one with nothing but its own prediction to look at has no surrogate
-        surrogate, agreement = _surrogate(predictions, values, features, (*classes, OTHER), groups)
+        surrogate, agreement = _surrogate(predictions, codes, features, (*classes, OTHER), groups)
     learnt = Baseline(
         model=model,
         versions=tuple(sorted({p.version for p in predictions})),
@@ -80,7 +82,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         predictions=len(predictions),
         labels=len(joined),
         features=features,
-        pairs=_pairs(values, features, groups),
+        pairs=_pairs(codes, features, groups),
         projection=projection,
         classes=(*classes, OTHER),
         confusion={} if regression else _confusion(joined, (*classes, OTHER), sources, labelers),
@@ -89,6 +91,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         surrogate=surrogate,
         agreement=agreement,
         dues=learn_dues(predictions, joined, (OTHER,) if regression else (*classes, OTHER), sources),
+        outliers=outliers.learn(values, codes, features, slice(1, None, 2) if of_embeddings else slice(None)),
         sources=sources,
         labelers=labelers,
     )
@@ -147,15 +150,15 @@ def _embeddings(
 
 
 def _pairs(
-    values: Mapping[str, Sequence[Value]],
+    codes: Mapping[str, Codes],
     features: Mapping[str, FeatureReference],
     groups: Groups,
 ) -> tuple[PairReference, ...]:
     """Learn how features go together."""
     served = {name: feature for name, feature in features.items() if name not in ANSWERS}
-    codes = {name: _codes(feature.cells, values[name]) for name, feature in served.items()}
-    chosen = choose(served, codes)
-    found = Pairs(served, chosen).of(np.column_stack(list(codes.values()))) if chosen else np.empty((0, 0), np.intp)
+    columns = {name: codes[name] for name in served}
+    chosen = choose(served, columns)
+    found = Pairs(served, chosen).of(np.column_stack(list(columns.values()))) if chosen else np.empty((0, 0), np.intp)
     products = np.append(PRODUCTS, 0.0)
     within = {partition: groups[partition] for partition in ("time", "hour")}
     return tuple(
@@ -166,7 +169,7 @@ def _pairs(
 
 def _surrogate(
     predictions: Sequence[Prediction],
-    values: Mapping[str, Sequence[Value]],
+    codes: Mapping[str, Codes],
     features: Mapping[str, FeatureReference],
     classes: tuple[str, ...],
     groups: Groups,
@@ -177,8 +180,7 @@ def _surrogate(
     answers = np.array([code.get(class_name(p.prediction), len(classes) - 1) for p in predictions], dtype=np.intp)
     served = sorted(features.keys() - ANSWERS)
     tables = score_tables([features[name].cells for name in served])
-    codes = np.column_stack([_codes(features[name].cells, values[name]) for name in served])
-    scores = tables[np.arange(len(served)), codes]
+    scores = tables[np.arange(len(served)), np.column_stack([codes[name] for name in served])]
     surrogate, kinds = learn(scores[order], answers[order], len(classes))
     found = np.empty_like(kinds)
     found[order] = kinds

@@ -36,8 +36,7 @@ class Suspects:
             self._shares[place, : count.size] = count / max(count.sum(), 1.0)
         self._held: dict[int, deque[bytes]] = {}
         self._offered: list[tuple[int, int, bytes]] = []
-        self.settled: list[int] = []
-        """The events that were remembered since somebody cleared this."""
+        self._settled: list[int] = []
 
     def offer(self, index: Ints, sources: Codes, codes: Codes) -> None:
         """Take in unexpected answers of a batch, of which the engine has not judged any yet."""
@@ -51,9 +50,14 @@ class Suspects:
             if at > index:
                 break
             self._held.setdefault(source, deque(maxlen=KEPT)).append(row)
-            self.settled.append(at)
+            self._settled.append(at)
             kept += 1
         del self._offered[:kept]
+
+    def take_settled(self) -> list[int]:
+        """The events that were remembered since the last call."""
+        settled, self._settled = self._settled, []
+        return settled
 
     def common(self, source: int) -> list[int]:
         """The streams in which most suspects of a source have the same rare code, the rarest first."""

@@ -13,12 +13,13 @@ from monitor.detection.answers import Answers
 from monitor.detection.bank import Bank, Moment, Place
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
-from monitor.detection.doubts import Doubt, Doubts
+from monitor.detection.doubts import Asked, Doubt, Doubts
 from monitor.detection.findings import Finding, again, find
 from monitor.detection.lately import Lately
 from monitor.detection.learning import MIN_PREDICTIONS, build
+from monitor.detection.listing import NONE, Limits, Listing, ListingState
 from monitor.detection.verdict import judge
-from monitor.intake.events import ClassLabel, Features, Prediction, class_name
+from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
 
 MAX_REFERENCE = 200_000
@@ -34,10 +35,6 @@ class Until(msgspec.Struct, frozen=True):
     """After this many predictions and joined labels of the model."""
     ts: float | None = None
     """At the first event at or after this, epoch seconds."""
-
-
-Asked = tuple[int, str, str, str | None, ClassLabel, float]
-"""Of a prediction: its index, id, version, source, answer and time."""
 
 
 @dataclass(slots=True)
@@ -80,6 +77,7 @@ class WatchState(msgspec.Struct, array_like=True):
     episode: list[Finding]
     newest: float = float("-inf")
     doubts: list[Doubt] = []
+    listing: ListingState = ListingState()
 
 
 class Watch:
@@ -95,6 +93,7 @@ class Watch:
         caution: Caution,
         companions: Companions,
         walk: Walk = arrays,
+        limits: Limits = NONE,
     ) -> None:
         """Watch against `baseline`, or learn one from the stream first.
 
@@ -106,6 +105,7 @@ class Watch:
             caution: how far bounds stay away from estimates.
             companions: detectors beside the engine.
             walk: how the engine's statistics go over events.
+            limits: which single events that are unlike the reference are listed.
         """
         self.model = model
         self.events = 0
@@ -114,6 +114,7 @@ class Watch:
         self.companions = companions
         self.doubts = Doubts()
         """Events that may be part of an attack."""
+        self.listing = Listing(limits)
         self.answers = Answers()
         """What each version has answered, from the first event on."""
         self.invalid = 0
@@ -210,7 +211,8 @@ class Watch:
                 versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
                 yield moment, judge(episode, versions)
         self.lately.point(self.newest, self.bank.highest)
-        self._doubt_answers(self.bank, rows)
+        self.doubts.add_answers(self.bank.suspects.take_settled(), rows.asked)
+        self.listing.look(self.bank.baseline, self.bank.columns, features, rows.asked, self.newest_at)
 
     @property
     def lately(self) -> Lately:
@@ -241,6 +243,7 @@ class Watch:
                 list(self._episode.values()),
                 self.newest,
                 self.doubts.dump(),
+                self.listing.dump(),
             )
         )
 
@@ -266,18 +269,11 @@ class Watch:
         self.invalid, self._versions, self.newest = state.invalid, state.versions, state.newest
         self._episode = {finding.place: finding for finding in state.episode}
         self.doubts.restore(state.doubts)
+        self.listing.restore(state.listing)
         for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons if self.bank is None):
             self._predictions += lesson.predictions
             self._labels += lesson.labels
         return True
-
-    def _doubt_answers(self, bank: Bank, rows: Rows) -> None:
-        """Remember the answers of the last update that the surrogate did not expect."""
-        settled, bank.suspects.settled = bank.suspects.settled, []
-        asked = {row[0]: row for row in rows.asked} if settled else {}
-        for index in settled:
-            _, event_id, version, source, prediction, ts = asked[index]
-            self.doubts.add(Doubt(event_id, ts, version, source, class_name(prediction)))
 
     def _next(self, ts: float) -> int:
         """Count an event; end the learning if the reference ends before it."""

@@ -20,6 +20,10 @@ class SuspectsConfig(Section):
     file_max_bytes: int = Field(default=10_000_000, ge=1_000)
     file_count: int = Field(default=5, ge=1)
     """How many files are kept; the oldest is deleted when the newest is full."""
+    outlier_share: float = Field(default=0.001, ge=0.0, le=0.05)
+    """An event whose inputs are at least as strange as this share of the reference is listed; 0 for none."""
+    outliers_per_hour: int = Field(default=60, ge=1)
+    """Outliers of a model that are listed in an hour of event time, at most."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

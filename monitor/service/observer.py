@@ -106,6 +106,9 @@ class Observer:
         for (detector, signal), count in watch.companions.detections.items():
             detection.companions.at(model, detector, signal).inc(count)
         watch.companions.detections.clear()
+        for outcome, count in watch.listing.counted.items():
+            detection.outliers.at(model, outcome).inc(count)
+        watch.listing.counted.clear()
         detection.learnt.set_group(model, {} if watch.bank else {(): float(watch.learnt)})
         if watch.bank is None:
             return

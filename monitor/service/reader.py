@@ -12,6 +12,7 @@ from detectors.compiled import compiled
 from detectors.walk import arrays
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
+from monitor.detection.listing import NONE, Limits
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.silence import Silence
 from monitor.detection.watch import Until, Watch
@@ -23,7 +24,7 @@ from monitor.intake.kafka_source import KafkaSource
 from monitor.intake.quarantine import InvalidRatio, open_quarantine
 from monitor.intake.signatures import SignedDecoder
 from monitor.intake.source import EventSource
-from monitor.intake.suspect_log import open_suspects
+from monitor.intake.suspect_log import SuspectsConfig, open_suspects
 from monitor.service.config import ANY_MODEL, Config, ModelConfig
 from monitor.service.gate import Gate
 from monitor.service.loop import Due, Loop, Reactions
@@ -109,6 +110,7 @@ def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str]
     """How a pipeline gets the watch of a model that it sees for the first time."""
     unnamed: set[str] = set()
     walk = compiled() if config.detection.engine == "compiled" else arrays
+    limits = _limits(config.suspects)
 
     def watch(model: str) -> Watch | None:
         settings = config.models.get(model)
@@ -125,9 +127,16 @@ def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str]
             caution=Caution(),
             companions=Companions(config.detection.companions),
             walk=walk,
+            limits=limits,
         )
 
     return watch
+
+
+def _limits(config: SuspectsConfig) -> Limits:
+    """Which single events are to be listed; none where there is no place for them."""
+    nowhere = config.file is None and config.topic is None
+    return NONE if nowhere else Limits(config.outlier_share, config.outliers_per_hour)
 
 
 def _until(settings: ModelConfig) -> Until:

@@ -103,7 +103,7 @@ class Shard:
         self._patience = 0.0
         """Seconds that it may wait."""
         self._suspects: list[Suspect] = []
-        """Events that incidents are about, and that are not written down yet."""
+        """Events that incidents are about, or that are unlike all others, and that are not written down yet."""
         self._settled: list[str] = []
         """Decisions that have been taken up, and are not committed yet."""
         self.steps: list[Transition] = self._end_what_is_gone()
@@ -141,16 +141,19 @@ class Shard:
             self._patience = min(self._clock() - began, PATIENCE)
 
     def take_suspects(self) -> list[Suspect]:
-        """Events that open incidents were about since the last call."""
+        """Events that open incidents were about, and outliers, since the last call."""
         found, self._suspects = self._suspects, []
         return found
 
     def _suspect(self) -> None:
         """Look which doubted events the open incidents are about; at once, for few doubts are remembered."""
-        for incident in self.pipeline.incidents.firing():
-            watch = self.pipeline.watches.get(incident.model)
-            if incident.problem is Problem.DETECTION and watch is not None:
-                self._suspects += watch.doubts.take(incident)
+        firing = {i.model: i for i in self.pipeline.incidents.firing() if i.problem is Problem.DETECTION}
+        watches = self.pipeline.watches
+        for model, incident in firing.items():
+            if model in watches:
+                self._suspects += watches[model].doubts.take(incident)
+        for model in sorted(model for model in self.pipeline.changed if watches[model].listing.waiting):
+            self._suspects += watches[model].listing.take(model, firing.get(model))
 
     def listen(self) -> None:
         """Open and close incidents for models that have gone silent, and let time pass for incidents without events."""

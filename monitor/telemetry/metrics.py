@@ -110,6 +110,12 @@ class Detection:
         self.invalid_values = make.counter(
             "invalid_values_total", "Feature values that were missing or not of the baseline's type, by model.", "model"
         )
+        self.outliers = make.counter(
+            "outliers_total",
+            "Events whose inputs were unlike the reference: listed as suspects, or dropped as too many in an hour.",
+            "model",
+            "outcome",
+        )
         self.drill = make.gauge(
             "drill_events",
             "Events until the last simulated fault was found, by model and kind; +Inf if it was not.",

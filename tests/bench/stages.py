@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from alerting.incidents import Incidents
+from monitor.detection.listing import Strangeness
 from monitor.detection.pipeline import Pipeline
 from monitor.intake.decode import Decoder
 from monitor.intake.join import Join
@@ -22,12 +23,13 @@ from tests.bench.daemon import JOIN, watches
 BATCH = 1_000
 BATCHES = 20
 ROUNDS = 4
-BARE, DECODE, TAKE, ENCODE, ENGINE, REPORT, PATH = (
+BARE, DECODE, TAKE, ENCODE, ENGINE, OUTLIERS, REPORT, PATH = (
     "msgspec alone",
     "decode with all checks",
     "all until the engine: decode, join, count, pack (`Pipeline.take`)",
     "values to codes (`Columns.encode`)",
     "codes to evidence (`Bank.update`)",
+    "codes to outliers (`Strangeness.shares`), where suspects are written down",
     "all of the engine (`Pipeline.report`)",
     "the whole path",
 )
@@ -45,8 +47,9 @@ def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
             Decoder(), Join(JOIN.label_ttl, JOIN.max_pending), watches({learnt.model: learnt}), Incidents(), _refuse
         )
         spare = watches({learnt.model: learnt})(learnt.model)
-        if spare is None or spare.bank is None:
+        if spare is None or spare.bank is None or learnt.outliers is None:
             raise AssertionError("the model of the baseline is watched")
+        strange = Strangeness(learnt.outliers, spare.bank.columns, learnt)
         for part in parts:
             _time(found, BARE, lambda part=part: _decode(traffic.JSON.decode, [record.value for record in part]))
             _time(found, DECODE, lambda part=part: _decode(Decoder().decode, part))
@@ -56,6 +59,7 @@ def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
                 event = Decoder().decode(record)
                 spare.bank.columns.take(place, event.epoch, event)
             columns = _time(found, ENCODE, spare.bank.columns.encode)
+            _time(found, OUTLIERS, lambda strange=strange, columns=columns: strange.shares(columns))
             labels = spare.bank.columns.labels([])
             _time(found, ENGINE, lambda bank=spare.bank, found=(columns, labels): list(bank.update(*found)))
     gc.unfreeze()

@@ -12,7 +12,19 @@ from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.baseline import numeric
 from monitor.detection.families import PAIRS_VARY
 from monitor.detection.pairs import Pairs
-from tests.bench import commits, detection, engine, latency, paths, pipeline, report, run_length, stages
+from tests.bench import (
+    commits,
+    detection,
+    engine,
+    latency,
+    outliers,
+    paths,
+    pipeline,
+    report,
+    rivals,
+    run_length,
+    stages,
+)
 from tests.bench.paths import first_passages
 from tests.bench.protocol import running_maxima
 from tests.bench.report import Row
@@ -152,6 +164,15 @@ def test_the_budget_is_kept_in_every_world() -> None:
     assert run_length.table(rows).count("\n") == len(rows) + 1
 
 
+def test_outliers_are_told_from_others_by_all_that_are_compared() -> None:
+    rows = list(outliers.run("quick", 1, Path("nowhere")))
+    assert {row["score"] for row in rows} == {"Tocsin", *rivals.INPUTS}
+    assert all(0 <= row["auc"] <= 1 and row["hits"] <= row["of"] and row["us"] > 0 for row in rows)
+    (own,) = (row for row in rows if row["score"] == "Tocsin")
+    assert (own["auc"] > 0.99, own["hits"], own["false"] <= 2) == (True, own["of"], True)
+    assert "Tocsin" in outliers.tables(rows)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_path_is_measured_with_both_clients(embedded_broker: Broker) -> None:
@@ -196,6 +217,7 @@ def test_every_stage_is_measured() -> None:
         stages.TAKE,
         stages.ENCODE,
         stages.ENGINE,
+        stages.OUTLIERS,
         stages.REPORT,
         stages.PATH,
     }

@@ -11,6 +11,7 @@ from alerting.incident import Transition
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.detection.companions import Companions
+from monitor.detection.listing import NONE, Limits
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.watch import Until, Watch
 from monitor.intake.decode import DecodeError, Decoder
@@ -177,8 +178,12 @@ def make_pipeline(
     ttl: float = 86_400.0,
     incidents: Incidents | None = None,
     reject: Callable[[Record, DecodeError], None] = refuse,
+    limits: Limits = NONE,
 ) -> Pipeline:
-    """The main path as the daemon has it; the reference is learnt from 2,800 events unless `until` says otherwise."""
+    """The main path as the daemon has it; the reference is learnt from 2,800 events unless `until` says otherwise.
+
+    With `limits`, single events that are unlike the reference are listed.
+    """
 
     def watch(model: str) -> Watch:
         return Watch(
@@ -188,6 +193,7 @@ def make_pipeline(
             until=until or Until(events=2_800),
             caution=Caution(),
             companions=Companions(()),
+            limits=limits,
         )
 
     return Pipeline(Decoder(), Join(ttl, 100_000), watch, incidents or Incidents(), reject)

@@ -62,7 +62,8 @@ def cut(columns: tuple[FeatureColumns, LabelColumns], low: int, high: int) -> tu
     some, others = (slice(*np.searchsorted(part.index, [low, high])) for part in columns)
     return (
         FeatureColumns(
-            features.index[some], features.ts[some], features.codes[some], features.sources[some], features.invalid
+            *(getattr(features, name)[some] for name in ("index", "ts", "codes", "numbers", "sources")),
+            features.invalid,
         ),
         LabelColumns(
             *(

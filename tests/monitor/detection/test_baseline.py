@@ -13,6 +13,7 @@ from detectors.cells import CategoryCells, NumericCells
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import (
     EXTRA,
+    FORMAT,
     OTHER,
     PREDICTION,
     Baseline,
@@ -215,7 +216,7 @@ def test_a_file_of_another_format_or_none_is_refused(tmp_path: Path) -> None:
     content["baseline"]["format"] = 99
     del content["baseline"]["pairs"]  # what another version did not have
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(BaselineError, match="format 99, this version reads 5"):
+    with pytest.raises(BaselineError, match=f"format 99, this version reads {FORMAT}"):
         load(path)
     with pytest.raises(BaselineError, match="No such file"):
         load(tmp_path / "none.json")

@@ -1,6 +1,7 @@
 """Suspects: which events an incident is about, written down for whoever retrains, also over a kill."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from alerting.desk import Desk, DeskConfig
 from alerting.incidents import Incidents
 from monitor.detection.doubts import IN_THE_STREAM, KEPT
+from monitor.detection.listing import NONE, OUTLIER, Limits
 from monitor.detection.silence import Silence
 from monitor.intake.file_source import FileSource
 from monitor.intake.quarantine import FilePublisher, FileQuarantine, InvalidRatio
@@ -23,15 +25,28 @@ from monitor.service.observer import Observer
 from monitor.service.shard import Shard, undivided
 from monitor.store.store import Claim, Store
 from monitor.telemetry.metrics import Metrics
-from tests.kit.served import BEGAN, Cause, Row, World, backdoor, bad_labeler, bad_source, label_flip, make_pipeline
+from tests.kit.served import (
+    BEGAN,
+    Cause,
+    Row,
+    World,
+    backdoor,
+    bad_labeler,
+    bad_source,
+    label_flip,
+    make_pipeline,
+    unit_fault,
+)
 
 ONSET = 2_000
+LIMITS = Limits(share=0.001, per_hour=1_000)
 
 
 class House:
     """A loop with real parts, which writes suspects into a file."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, limits: Limits) -> None:
+        self.limits = limits
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.file = folder / "suspects.jsonl"
@@ -45,7 +60,7 @@ class House:
         self.loop = Loop(self.source, undivided, self._shard, *parts, suspects=self.suspects)
 
     def _shard(self, name: str, claim: Claim) -> Shard:
-        pipeline = make_pipeline(incidents=Incidents(claim.incidents))
+        pipeline = make_pipeline(incidents=Incidents(claim.incidents), limits=self.limits)
         return Shard(name, claim, pipeline, Desk(pipeline.incidents, DeskConfig()), Silence(600.0, lambda: BEGAN))
 
     def turns(self, count: int) -> None:
@@ -66,13 +81,13 @@ class House:
 def houses(tmp_path: Path) -> Iterator[Any]:
     made: list[House] = []
 
-    def make(world: World, place: str = "one") -> House:
+    def make(world: World, place: str = "one", limits: Limits = NONE) -> House:
         folder = tmp_path / place
         folder.mkdir(exist_ok=True)
         log = folder / "log.jsonl"
         if not log.exists():
             log.write_text("".join(json.dumps(event) + "\n" for event in world.events()))
-        made.append(House(folder, log))
+        made.append(House(folder, log, limits))
         return made[-1]
 
     yield make
@@ -146,3 +161,74 @@ def test_doubts_are_bounded_and_outlive_a_restart(houses: Any) -> None:
     again.loop.start()
     (restored,) = again.loop.watches()
     assert restored.doubts.dump() == kept
+
+
+@pytest.mark.parametrize(
+    ("cause", "reasons"),
+    [
+        pytest.param(backdoor, {"outlier", "backdoor"}, id="trigger"),
+        pytest.param(unit_fault, {"outlier"}, id="out of range"),
+        pytest.param(bad_labeler, {"label_tampering"}, id="mislabelled"),
+    ],
+)
+def test_with_outliers_most_of_what_is_listed_is_guilty(cause: Cause, reasons: set[str], houses: Any) -> None:
+    guilty: set[str] = set()
+    world = World(seed=4, predictions=4_000, onset=ONSET, cause=noting(cause, guilty), labelled=1.0)
+    lines = run(houses(world, limits=LIMITS))
+    assert reasons <= {line["reason"] for line in lines} <= reasons | {OUTLIER}
+    for reason in reasons:
+        found = {line["event_id"] for line in lines if line["reason"] == reason}
+        assert len(found & guilty) / len(found) > 0.8
+    assert len({line["event_id"] for line in lines} & guilty) > 60
+
+
+def test_an_outlier_has_no_incident_until_one_names_its_source(houses: Any) -> None:
+    world = World(seed=4, predictions=4_000, onset=ONSET, cause=backdoor, labelled=1.0)
+    house = houses(world, limits=LIMITS)
+    outliers = [line for line in run(house) if line["reason"] == OUTLIER]
+    (incident,) = [incident for incident in house.store.incidents() if incident.verdict in IN_THE_STREAM]
+    assert [line["incident"] for line in outliers[:3]] == [None] * 3
+    named = [line for line in outliers if line["incident"] is not None]
+    assert {(line["incident"], line["source"]) for line in named} == {(incident.id, "src-3")}
+    assert len(named) > 50
+    for line in outliers:
+        assert 0.999 <= line["score"] < 1.0
+        assert (line["label"], line["labeler"], line["model"]) == (None, None, "mail")
+    assert house.registry.get_sample_value("tocsin_outliers_total", {"model": "mail", "outcome": "listed"}) == len(
+        outliers
+    )
+
+
+def test_outliers_open_no_incident_and_change_none(houses: Any) -> None:
+    world = World(seed=4, predictions=3_500, onset=ONSET, cause=backdoor, labelled=1.0)
+    without, beside = houses(world, "without"), houses(world, "beside", LIMITS)
+    run(without)
+    assert any(line["reason"] == OUTLIER for line in run(beside))
+    assert beside.store.incidents() == without.store.incidents()
+
+
+def test_in_an_hour_no_more_are_listed_than_was_said_and_the_rest_is_counted(houses: Any) -> None:
+    limit = 20
+    world = World(seed=4, predictions=3_000, onset=ONSET, cause=unit_fault)
+    few = houses(world, "few", Limits(share=0.001, per_hour=limit))
+    lines, every = run(few), run(houses(world, "every", LIMITS))
+    kept, found = ([line["event_id"] for line in held if line["reason"] == OUTLIER] for held in (lines, every))
+    hours = Counter(line["ts"] // 3600 for line in lines)
+    assert set(kept) < set(found)
+    assert max(hours.values()) == limit
+    dropped = few.registry.get_sample_value("tocsin_outliers_total", {"model": "mail", "outcome": "dropped"})
+    assert dropped == len(found) - len(kept)
+
+
+def test_after_a_kill_the_same_outliers_are_listed(houses: Any) -> None:
+    world = World(seed=4, predictions=3_000, onset=ONSET, cause=unit_fault)
+    limits = Limits(share=0.001, per_hour=30)
+    whole = run(houses(world, "whole", limits))
+    killed = houses(world, "killed", limits)
+    killed.turns(44)
+    before = killed.lines()
+    killed.close()
+    after = run(houses(world, "killed", limits))[len(before) :]
+    assert before
+    assert after
+    assert before + after == whole

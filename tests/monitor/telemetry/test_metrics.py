@@ -39,6 +39,7 @@ SPECIFIED = {
     "invalid_values_total": ["model"],
     "companion_detections_total": ["model", "detector", "signal"],
     "notifications_total": ["receiver", "outcome", "reason"],
+    "outliers_total": ["model", "outcome"],
     "outbox_messages": ["receiver", "state"],
     "outbox_oldest_timestamp_seconds": ["receiver"],
     "partition_assignments_total": [],
