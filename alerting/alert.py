@@ -1,7 +1,8 @@
 """An incident as Prometheus and Alertmanager know alerts: labels, annotations and times."""
 
 from alerting.incident import Incident, Status
-from alerting.message import Notice, clean, utc
+from alerting.message import clean, utc
+from alerting.notice import Notice
 
 NEVER = "0001-01-01T00:00:00Z"
 """What Alertmanager writes for a time that there is none of."""
@@ -32,7 +33,7 @@ def annotations(content: Notice) -> dict[str, str]:
         f"since {content.since}",
         *([who] if who else []),
         f"sure: {content.sure}",
-        *(f"{label}: {text}" for label, text in content.doubts),
+        *(f"{label}: {text}" for label, text in content.weighed),
         *content.evidence,
         content.action,
         *([f"Time left: {content.left}"] if content.left else []),

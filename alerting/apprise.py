@@ -63,7 +63,7 @@ def payload(transition: Transition, words: Words) -> dict[str, str]:
     facts = (("Status", content.status), ("Since", content.since), ("How sure", content.sure), *where, *content.who)
     lines = (
         content.headline,
-        *(f"{label}: {value}" for label, value in (*facts, *content.doubts)),
+        *(f"{label}: {value}" for label, value in (*facts, *content.weighed)),
         *content.evidence,
         *(f"{label}: {text}" for label, text in content.deeds),
         *(f"{label}: {address}" for label, address in content.links),

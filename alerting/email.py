@@ -158,7 +158,7 @@ def mail(transition: Transition, words: Words, *, sender: str, to: tuple[str, ..
     # Nobody has seen a message of this id: it holds the conversation together, whichever message comes first.
     message["References"] = _identity(transition.incident.id, domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office answers are for people
-    facts = [("Status", content.status), ("Since", content.since), ("How sure", content.sure), *content.doubts]
+    facts = [("Status", content.status), ("Since", content.since), ("How sure", content.sure), *content.weighed]
     facts += content.who
     paragraphs = (
         content.headline,

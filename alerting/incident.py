@@ -74,6 +74,37 @@ class Evidence(msgspec.Struct, frozen=True):
     bound: float
 
 
+class Served(msgspec.Struct, frozen=True):
+    """What a version has answered."""
+
+    version: str
+    predictions: int
+
+
+class Radius(msgspec.Struct, frozen=True):
+    """What an incident may have spoilt: all that came since the early end of its onset.
+
+    Counts are right to about an eighth of themselves, or 64 events. Times are epoch seconds.
+    """
+
+    sources: tuple[str, ...] = ()
+    """Sources of which something was found, the earliest first; classes and features likewise."""
+    classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    since: float = 0.0
+    until: float = 0.0
+    """The newest event that is counted."""
+    first_index: int = 0
+    """The number of the first event that may be part of it; not later than that of the first that is."""
+    last_index: int = 0
+    versions: tuple[Served, ...] = ()
+    """Versions that have answered since then, those with most answers first; further ones as `(others)`."""
+    inputs: int | None = None
+    """Inputs of the source that is named; None if none is."""
+    labels: int | None = None
+    """Labels of the labeler that is named, or else for the source; None if nobody is."""
+
+
 class Problem(StrEnum):
     """What an incident is about; a model has at most one open incident of each."""
 
@@ -107,6 +138,8 @@ class Judgement(msgspec.Struct, frozen=True):
     """What speaks against it: three clauses at most, the weightiest first."""
     because: str = ""
     """What it rests on, as a clause."""
+    radius: Radius | None = None
+    """What it is about; how far that reaches is counted when it is reported."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -163,6 +196,8 @@ class Incident(msgspec.Struct, frozen=True):
     """What the verdict rests on, as a clause."""
     was: Verdict | None = None
     """The verdict before this one, if it was another."""
+    radius: Radius | None = None
+    """What it may have spoilt, as of its last judgement, or its end; None of what is not found in events."""
 
     @property
     def unlabelled(self) -> bool:

@@ -6,9 +6,11 @@ from hashlib import sha256
 import msgspec
 
 from alerting import life as steps
-from alerting.incident import Change, Incident, Judgement, Plan, Problem, Status, Transition
+from alerting.incident import Change, Incident, Judgement, Plan, Problem, Radius, Status, Transition
 from alerting.life import LifeConfig, Step
 
+Reach = Callable[[Incident], Radius | None]
+"""Counts how far an incident reaches by now."""
 Place = tuple[str, Problem]
 """A model, and a problem of it."""
 
@@ -45,6 +47,7 @@ class Incidents:
         index: int,
         ts: float,
         now: float | None = None,
+        reach: Reach | None = None,
     ) -> Transition | None:
         """Say how a problem stands; return what people should be told: nothing, if only the evidence grew.
 
@@ -56,17 +59,30 @@ class Incidents:
             index: number of the event that shows it.
             ts: the time of that event, epoch seconds.
             now: the newest time by then, which never goes back; `ts` if it is not given.
+            reach: counts how far the incident reaches by then; None if it is not known.
         """
         now = ts if now is None else now
+        current = self._open.get((model, problem))
+        if judgement is not None:
+            incident, change = self._judge(model, version, problem, judgement, index, ts, now)
+        elif current is not None:
+            incident, change = steps.quiet(current, self._life, ts, now)
+        else:
+            return None
+        if reach is not None:
+            incident = msgspec.structs.replace(incident, radius=reach(incident))
+        return self._take((incident, change))
+
+    def _judge(
+        self, model: str, version: str, problem: Problem, judgement: Judgement, index: int, ts: float, now: float
+    ) -> Step:
+        """What a judgement makes of the incident that it is about, or of none."""
         place = model, problem
-        current = self._open.get(place)
-        if judgement is None:
-            return None if current is None else self._take(steps.quiet(current, self._life, ts, now))
+        current, ended = self._open.get(place), self._ended.get(place)
         if current is not None:
-            return self._take(steps.judged(current, judgement, ts))
-        ended = self._ended.get(place)
+            return steps.judged(current, judgement, ts)
         if ended is not None and steps.returns(ended, judgement, self._life, now):
-            return self._take(steps.reopened(ended, judgement, ts))
+            return steps.reopened(ended, judgement, ts)
         opened = Incident(
             id=incident_id(model, problem, index),
             model=model,
@@ -83,10 +99,11 @@ class Incidents:
             confidence=judgement.confidence,
             against=judgement.against,
             because=judgement.because,
+            radius=judgement.radius,
             action=judgement.action,
             problem=problem,
         )
-        return self._take(steps.begun(opened, self._life))
+        return steps.begun(opened, self._life)
 
     def elapse(self, model: str, problem: Problem, now: float) -> Transition | None:
         """Let time pass for one problem of one model, up to `now` (epoch seconds, of the clock its reports have)."""

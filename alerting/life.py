@@ -141,6 +141,7 @@ def _with(incident: Incident, judgement: Judgement, ts: float) -> Incident:
         confidence=judgement.confidence,
         against=judgement.against,
         because=judgement.because,
+        radius=judgement.radius,
         was=incident.was if judgement.verdict is incident.verdict else incident.verdict,
         action=judgement.action or incident.action,
         quiet_since=None,

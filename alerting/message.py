@@ -14,6 +14,8 @@ import msgspec
 
 from alerting.incident import Attribution, Evidence, Incident, Onset, Problem, Status, Transition, Verdict
 from alerting.links import LinksConfig, links
+from alerting.notice import Notice
+from alerting.reach import in_words
 from alerting.sentences import CHANGES, FAMILIES, NEXT, NEXT_UNLABELLED, SENTENCES, UNLABELLED
 
 MAX_FEATURES = 5
@@ -29,51 +31,6 @@ _MAX_CLAUSE = 160
 _MAX_ACTION = 500
 # Controls, invisible format characters (bidirectional overrides, zero width) and halves of surrogate pairs.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """The content of one notification. Every text is a single line of bounded length."""
-
-    title: str
-    """Change, severity, model and verdict in a few words."""
-    headline: str
-    """What is wrong with what, in one plain sentence with numbers."""
-    since: str
-    """When the change began, with the interval."""
-    status: str
-    """Where the incident is in its life."""
-    who: tuple[tuple[str, str], ...]
-    """What the evidence points at: pairs of a label and a value, such as ("Labeler", "lab-2")."""
-    evidence: tuple[str, ...]
-    """Observed against allowed, strongest first."""
-    sure: str
-    """How sure the verdict is, and how strong the evidence."""
-    against: tuple[str, ...]
-    """What speaks against the verdict, one clause each, the weightiest first."""
-    changed: str
-    """What the verdict was before, and what it rests on now; empty if it has not changed."""
-    action: str
-    """What Tocsin did or proposes."""
-    left: str
-    """How long people can still veto or approve that; empty if there is nothing to answer."""
-    next: str
-    """What to do now."""
-    environment: str
-    """Where it happened; empty if it was not configured."""
-    links: tuple[tuple[str, str], ...]
-    """Pairs of a label and an absolute address."""
-
-    @property
-    def doubts(self) -> tuple[tuple[str, str], ...]:
-        """What should make people hesitate: pairs of a label and a text."""
-        found = (("Changed", self.changed), ("Against it", "; ".join(self.against)))
-        return tuple((label, text) for label, text in found if text)
-
-    @property
-    def deeds(self) -> tuple[tuple[str, str], ...]:
-        """What was done, how long it can be answered, and what is to be done: pairs of a label and a text."""
-        left = (("Time left", self.left),) if self.left else ()
-        return (("What Tocsin did", self.action), *left, ("What to do", self.next))
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -104,6 +61,7 @@ def notice(transition: Transition, words: Words) -> Notice:
         evidence=_evidence(incident.evidence),
         sure=_sure(incident),
         against=tuple(clean(clause, _MAX_CLAUSE) for clause in incident.against[:MAX_AGAINST]),
+        reach=in_words(incident, _name, instant),
         changed=_changed(incident),
         action=clean(incident.action, _MAX_ACTION) if incident.action else "Tocsin has taken no action.",
         left=_left(incident, words.clock()),

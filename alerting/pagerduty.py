@@ -14,8 +14,9 @@ from pydantic import field_validator
 
 from alerting.alert import rfc3339
 from alerting.incident import Change, Incident, Status, Transition
-from alerting.message import Notice, clean, notice, utc
+from alerting.message import clean, notice, utc
 from alerting.network import BaseAddress
+from alerting.notice import Notice
 from alerting.post import client, post
 from alerting.receiver import Receiver, ReceiverConfig, Supplies, current
 from alerting.section import Secret, checked
@@ -153,7 +154,7 @@ def _details(content: Notice) -> dict[str, object]:
         "status": content.status,
         "since": content.since,
         "how sure": content.sure,
-        **{label.lower(): text for label, text in content.doubts},
+        **{label.lower(): text for label, text in content.weighed},
         "evidence": list(content.evidence),
         **{label.lower(): value for label, value in content.who},
     }

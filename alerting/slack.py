@@ -107,7 +107,7 @@ def payload(transition: Transition, words: Words) -> dict[str, object]:
         {"type": "header", "text": _plain(content.title, MAX_HEADER)},
         _section(content.headline, _HEADLINE),
         {"type": "section", "fields": [_plain(f"{label}\n{value}", _FIELD) for label, value in facts[:MAX_FIELDS]]},
-        *(_section(f"{label}\n{text}", _DEED) for label, text in content.doubts),
+        *(_section(f"{label}\n{text}", _DEED) for label, text in content.weighed),
         *(_section(text, _LINES) for text in evidence),
         *(_section(f"{label}\n{text}", _DEED) for label, text in content.deeds),
         {

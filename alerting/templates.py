@@ -11,7 +11,8 @@ import msgspec
 from pydantic import Field, field_validator
 
 from alerting.incident import Attribution, Incident, Onset, Severity, Status, Verdict
-from alerting.message import Notice, clean
+from alerting.message import clean
+from alerting.notice import Notice
 from alerting.section import Section
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,8 @@ class TemplatesConfig(Section):
     """Jinja2 templates of single texts; each gives one line.
 
     They see `title`, `headline`, `since`, `status`, `sure`, `changed`, `action`, `left`, `next`, `environment`; `who`
-    and `links`, by label; `evidence` and `against`, lists; and `id`, `model`, `version`, `verdict`, `severity` and
-    `state` of the incident.
+    and `links`, by label; `evidence`, `against` and `reach`, lists; and `id`, `model`, `version`, `verdict`,
+    `severity` and `state` of the incident.
     """
 
     title: Source | None = None
@@ -110,6 +111,7 @@ _EXAMPLE = Notice(
     sure="sure",
     against=("against",),
     changed="changed",
+    reach=("reach",),
     action="action",
     left="left",
     next="next",

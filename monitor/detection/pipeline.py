@@ -169,5 +169,14 @@ class Pipeline:
             now = watch.newest_at(moment.index)
             yield board.elapse(model, Problem.DETECTION, now)
             version = watch.version_at(moment.index)
-            yield board.report(model, version, Problem.DETECTION, judgement, index=moment.index, ts=moment.ts, now=now)
+            yield board.report(
+                model,
+                version,
+                Problem.DETECTION,
+                judgement,
+                index=moment.index,
+                ts=moment.ts,
+                now=now,
+                reach=watch.reach,
+            )
         yield board.elapse(model, Problem.DETECTION, watch.newest)

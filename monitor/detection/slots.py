@@ -30,6 +30,10 @@ class Slots:
             return len(self.names) - 1
         return NAMED + crc32(name.encode()) % SHARED
 
+    def find(self, name: str) -> int | None:
+        """The slot that is called so, as `name` does; None if there is none."""
+        return self._slots.get(name)
+
     def all_of(self, names: Sequence[str | None]) -> list[int]:
         """The slots of many names, one after the other."""
         found = map(self._slots.get, names)

@@ -7,7 +7,7 @@ change openly as evidence comes.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from alerting.incident import Attribution, Judgement, Onset, Severity, Verdict
+from alerting.incident import Attribution, Judgement, Onset, Radius, Severity, Verdict
 from monitor.detection.changes import Kind
 from monitor.detection.findings import Finding
 from monitor.detection.grounds import MAX_AGAINST, WHOEVER_ASKS, Case, because, confidence, objections
@@ -32,6 +32,8 @@ SLOW_VERSIONS = 3
 """Versions since the onset that make a poisoning a slow one."""
 SERIOUS = 0.4
 """By how much a share of events has risen where a verdict is one step more severe than usual."""
+MAX_TOUCHED = 20
+"""Sources, classes and features that a radius names."""
 MAX_EVIDENCE = 10
 MAX_FEATURES = 5
 
@@ -57,7 +59,20 @@ def judge(findings: Sequence[Finding], versions: Mapping[str, float]) -> Judgeme
         confidence=confidence(against),
         against=tuple(objection.clause for objection in against[:MAX_AGAINST]),
         because=because(case),
+        radius=_touched(findings),
     )
+
+
+def _touched(findings: Sequence[Finding]) -> Radius:
+    """What of the model anything was found of, the earliest first."""
+    sources = (finding.source for finding in findings if finding.source is not None)
+    classes = (name for finding in findings for name in (finding.class_from, finding.class_to) if name is not None)
+    features = (name for finding in findings for name in (*finding.trigger, *finding.features))
+    return Radius(_distinct(sources), _distinct(classes), _distinct(features))
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))[:MAX_TOUCHED]
 
 
 def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[Verdict, list[Finding]]:

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import msgspec
 
-from alerting.incident import Judgement
+from alerting.incident import Incident, Judgement, Radius
 from detectors.bets import Caution
 from detectors.walk import Walk, arrays
 from monitor.detection.answers import Answers
@@ -17,15 +17,16 @@ from monitor.detection.doubts import Asked, Doubt, Doubts
 from monitor.detection.findings import Finding, again, find
 from monitor.detection.lately import Lately
 from monitor.detection.learning import MIN_PREDICTIONS, build
+from monitor.detection.ledger import Ledger, Page
 from monitor.detection.listing import NONE, Limits, Listing, ListingState
+from monitor.detection.reach import reach, sheet
 from monitor.detection.verdict import judge
+from monitor.detection.versions import FirstSeen, Versions
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
 
 MAX_REFERENCE = 200_000
 """Events that a reference learnt from the stream can have; then it ends, wherever it was to end."""
-MAX_VERSIONS = 64
-"""Versions remembered after the baseline; the oldest is forgotten first."""
 
 
 class Until(msgspec.Struct, frozen=True):
@@ -52,14 +53,6 @@ class Rows:
         return len(self.newest)
 
 
-class FirstSeen(msgspec.Struct, frozen=True, array_like=True):
-    """When a version was first seen."""
-
-    version: str
-    index: int
-    ts: float
-
-
 class Lesson(msgspec.Struct, array_like=True):
     """Reference events taken in between two commits."""
 
@@ -72,12 +65,13 @@ class WatchState(msgspec.Struct, array_like=True):
 
     events: int
     invalid: int
-    versions: list[FirstSeen]
+    versions: tuple[FirstSeen, ...]
     bank: bytes | None
     episode: list[Finding]
     newest: float = float("-inf")
     doubts: list[Doubt] = []
     listing: ListingState = ListingState()
+    pages: tuple[Page, ...] = ()
 
 
 class Watch:
@@ -117,6 +111,8 @@ class Watch:
         self.listing = Listing(limits)
         self.answers = Answers()
         """What each version has answered, from the first event on."""
+        self.ledger = Ledger()
+        """How many events of whom had come by when, after the baseline."""
         self.invalid = 0
         """Feature values so far that were missing or of the wrong type."""
         self.bank = None if baseline is None else Bank(baseline, budget, caution, walk)
@@ -125,9 +121,7 @@ class Watch:
         self._walk = walk
         self._until = until
         self._rows = self._worked = Rows()
-        self._versions: list[FirstSeen] = []
-        self._seen: set[str] = set()
-        """Names of these and of the baseline's; empty until it is needed."""
+        self._versions = Versions(() if baseline is None else baseline.versions)
         self._episode: dict[Place, Finding] = {}
         """What has alarmed since the last quiet, as it was found last."""
         self._predictions: list[Prediction] = []
@@ -147,10 +141,11 @@ class Watch:
 
     def version_at(self, index: int) -> str:
         """The version that had appeared last when event `index` was read."""
-        seen = [seen.version for seen in self._versions if seen.index <= index]
-        if seen:
-            return seen[-1]
-        return self.bank.baseline.versions[-1] if self.bank is not None else ""
+        return self._versions.at(index)
+
+    def reach(self, incident: Incident) -> Radius | None:
+        """How far an incident reaches by now; None while the baseline is being learnt. Any thread may ask."""
+        return None if self.bank is None else reach(incident, self.ledger, self.bank.columns)
 
     def take(self, event: Prediction | Features, ts: float) -> None:
         """Take in a prediction, or features alone."""
@@ -162,8 +157,8 @@ class Watch:
                 self._predictions.append(event)
                 self._lesson.predictions.append(event)
             return
-        if isinstance(event, Prediction) and event.version not in self._seen:
-            self._see(event.version, index, ts)
+        if isinstance(event, Prediction) and event.version not in self._versions.known:
+            self._versions.see(event.version, index, ts)
         self.companions.take(event)
         self.bank.columns.take(index, ts, event)
         self._rows.newest.append(self.newest)
@@ -199,8 +194,10 @@ class Watch:
         features, labels = self.bank.columns.encode(), self.bank.columns.labels(rows.labels)
         self.invalid += features.invalid
         self.lately.take(features, labels)
+        self.ledger.offer(sheet(features, labels, [(row[0], row[2]) for row in rows.asked], rows.newest, self.events))
         for moment in self.bank.update(features, labels, self.bank.dues.decided()):
             self.lately.point(moment.ts, self.bank.highest, now=True)
+            self.ledger.settle(moment.index)
             if not self.alarming:
                 self._episode = {}
                 yield moment, None
@@ -208,8 +205,8 @@ class Watch:
                 for finding in find(self.bank, moment.changed):
                     self._episode[finding.place] = again(self._episode.get(finding.place), finding, self.bank.budget)
                 episode = sorted(self._episode.values(), key=attrgetter("alarmed_index", "place"))
-                versions = {seen.version: seen.ts for seen in self._versions if seen.index <= moment.index}
-                yield moment, judge(episode, versions)
+                yield moment, judge(episode, self._versions.since_baseline(moment.index))
+        self.ledger.settle(self.events - 1)
         self.lately.point(self.newest, self.bank.highest)
         self.doubts.add_answers(self.bank.suspects.take_settled(), rows.asked)
         self.listing.look(self.bank.baseline, self.bank.columns, features, rows.asked, self.newest_at)
@@ -238,12 +235,13 @@ class Watch:
             WatchState(
                 self.events,
                 self.invalid,
-                self._versions,
+                self._versions.seen,
                 bank,
                 list(self._episode.values()),
                 self.newest,
                 self.doubts.dump(),
                 self.listing.dump(),
+                self.ledger.pages,
             )
         )
 
@@ -263,10 +261,11 @@ class Watch:
         state = msgspec.msgpack.decode(blob, type=WatchState)
         self.events = state.events  # in any case: ids of incidents are made from it, and must not come twice
         if self.bank is None and learnt is not None:
-            self.bank = Bank(learnt, self._budget, self._caution, self._walk)
+            self._begin(learnt)
         if self.bank is not None and state.bank is not None and not self.bank.restore(state.bank):
             return False
-        self.invalid, self._versions, self.newest = state.invalid, state.versions, state.newest
+        self.invalid, self.newest, self.ledger = state.invalid, state.newest, Ledger(state.pages)
+        self._versions.restore(state.versions)
         self._episode = {finding.place: finding for finding in state.episode}
         self.doubts.restore(state.doubts)
         self.listing.restore(state.listing)
@@ -275,11 +274,15 @@ class Watch:
             self._labels += lesson.labels
         return True
 
+    def _begin(self, learnt: Baseline) -> None:
+        """Watch against a baseline that was learnt from the stream."""
+        self.bank = Bank(learnt, self._budget, self._caution, self._walk)
+        self._versions = Versions(learnt.versions)
+
     def _next(self, ts: float) -> int:
         """Count an event; end the learning if the reference ends before it."""
         if self.bank is None and self._complete(ts):
-            learnt = build(self.model, self._predictions, self._labels)
-            self.bank = Bank(learnt, self._budget, self._caution, self._walk)
+            self._begin(build(self.model, self._predictions, self._labels))
             self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
         self.newest = max(self.newest, ts)
         self.events += 1
@@ -290,10 +293,3 @@ class Watch:
         if len(self._predictions) < MIN_PREDICTIONS or learnt >= MAX_REFERENCE:
             return learnt >= MAX_REFERENCE
         return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)
-
-    def _see(self, version: str, index: int, ts: float) -> None:
-        if self.bank is None:
-            return
-        if version not in self.bank.baseline.versions and all(seen.version != version for seen in self._versions):
-            self._versions = [*self._versions[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)]
-        self._seen = {*self.bank.baseline.versions, *(seen.version for seen in self._versions)}

@@ -1,12 +1,12 @@
 """The table of the HTTP API: what can be asked of Tocsin, who may ask it, and where the answer comes from."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import msgspec
 
-from alerting.incident import Incident
+from alerting.incident import Incident, Status
 from monitor.detection.baseline import describe
 from monitor.detection.drill import Drilled
 from monitor.detection.watch import Watch
@@ -27,11 +27,13 @@ from monitor.http.views import (
     Me,
     Model,
     Models,
+    Reach,
     Timeline,
     Version,
     Versions,
 )
 from monitor.rollback.action import Action
+from monitor.rollback.mark import Mark, because_of
 from monitor.rollback.registry import ModelRegistry
 from monitor.store.audit import Entry
 
@@ -64,6 +66,13 @@ class ActionTable(Protocol):
         """Every action, oldest first."""
 
 
+class MarkTable(Protocol):
+    """Where known-good marks are read; the store."""
+
+    def of(self, model: str) -> Mapping[str, Mark]:
+        """The marks of one model's versions."""
+
+
 class AuditLog(Protocol):
     """Where the audit log is read; the store."""
 
@@ -82,6 +91,7 @@ class Sources(msgspec.Struct, frozen=True):
     audit: AuditLog
     watches: Callable[[], Collection[Watch]]
     """The models that this replica watches now; of a watch only what is replaced as a whole may be read."""
+    marks: MarkTable
     drills: Callable[[], Collection[Drilled]]
     """What came of the last drills of this replica."""
     registry: ModelRegistry | None
@@ -109,6 +119,7 @@ def table(sources: Sources, changes: Changes, *further: Endpoint, is_open: bool)
         Endpoint("GET", "/incidents", see, "Incidents.", Incidents, ask.incidents, IncidentQuery),
         Endpoint("GET", "/incidents/{incident}", see, "One incident with its evidence.", Incident, ask.incident),
         Endpoint("GET", "/incidents/{incident}/timeline", see, "What was done about it.", Timeline, ask.timeline),
+        Endpoint("GET", "/incidents/{incident}/radius", see, "How far it reaches by now.", Reach, ask.radius),
         Endpoint("GET", "/actions", see, "Rollbacks that incidents asked for.", Actions, ask.actions, ActionQuery),
         Endpoint("GET", "/actions/{incident}", see, "The rollback that one incident asked for.", Action, ask.action),
     ]
@@ -186,6 +197,16 @@ class _Answers:
     def timeline(self, call: Call) -> Timeline:
         entries = self._from.audit.about(self.incident(call).id, limit=MAX_STEPS)
         return Timeline([entry.act for entry in reversed(entries)])
+
+    def radius(self, call: Call) -> Reach:
+        incident = self.incident(call)
+        watch = next((watch for watch in self._from.watches() if watch.model == incident.model), None)
+        lasts = incident.status is not Status.RESOLVED and incident.quiet_since is None
+        found = incident.radius
+        if watch is not None and lasts and found is not None:
+            found = watch.reach(incident) or found
+        marks, why = self._from.marks.of(incident.model), because_of(incident.id)
+        return Reach(found, sorted(mark.version for mark in marks.values() if mark.withdrawn and mark.why == why))
 
     def actions(self, call: Call) -> Actions:
         query: ActionQuery = call.query

@@ -9,7 +9,8 @@ import hashlib
 from html import escape
 
 from alerting.incident import Change, Incident, Transition
-from alerting.message import Notice, Words, clean, notice
+from alerting.message import Words, clean, notice
+from alerting.notice import Notice
 from monitor.pictures.exhibit import Exhibit, drawings
 from monitor.pictures.png import png
 from monitor.pictures.svg import svg
@@ -40,7 +41,7 @@ def page(incident: Incident, exhibit: Exhibit | None) -> str:
         ("Since", content.since),
         *content.who,
         ("How sure", content.sure),
-        *content.doubts,
+        *content.weighed,
         *content.deeds,
     ]
     drawn = charts(incident, exhibit)
@@ -49,6 +50,7 @@ def page(incident: Incident, exhibit: Exhibit | None) -> str:
         f"<h1>{_e(content.headline)}</h1>",
         f"<table>{''.join(_row(label, value) for label, value in facts if value)}</table>",
         _list("Evidence", content.evidence),
+        _list("How far it reaches", content.reach[1:]),
         _list("With the same cause", incident.related),
         "<h2>Pictures</h2>" if drawn else "",
         *drawn,

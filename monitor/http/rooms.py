@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
 from starlette.requests import Request
 
 from alerting.message import duration, instant
@@ -48,9 +49,10 @@ class Rooms:
         """One incident, with its evidence, its rollback, and what can be done about it."""
         at = request.path_params
         incident = ask("GET", "/incidents/{incident}", at)
-        action, words = action_of(ask, at), told(incident)
+        reach = ask("GET", "/incidents/{incident}/radius", at)
+        action, words = action_of(ask, at), told(msgspec.structs.replace(incident, radius=reach.radius))
         facts = [("Status", words.status), ("Since", words.since), *words.who, ("How sure", words.sure)]
-        facts += words.doubts
+        facts += [*words.weighed, ("Marks taken back", ", ".join(reach.withdrawn))]
         facts += [("What Tocsin did", "" if action else words.action), ("What to do", words.next)]
         possible = [
             (name, deed)
@@ -62,6 +64,7 @@ class Rooms:
             {
                 "incident": incident,
                 "words": words,
+                "reach": words.reach[1:],
                 "facts": facts,
                 "action": action,
                 "left": None if action is None else _left(action, self._clock()),

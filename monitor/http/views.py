@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from alerting.incident import Incident
+from alerting.incident import Incident, Radius
 from alerting.mutes import LONGEST, Label
 from monitor.detection.drill import Drilled
 from monitor.http.access_config import Role
@@ -103,6 +103,15 @@ class Timeline(msgspec.Struct, frozen=True):
     """What has happened to an incident and its rollback, and who did it, the oldest first."""
 
     acts: list[Act]
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How far an incident reaches."""
+
+    radius: Radius | None
+    """Counted up to now, where this replica watches the model and it is not over; else as it was told last."""
+    withdrawn: list[str]
+    """Versions whose known-good marks were taken back because of it."""
 
 
 class Audited(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from alerting.incident import Incident, Severity, Status
 from alerting.section import Secret, Section
 from monitor.detection.answers import Answered, Answers
 from monitor.rollback.action import Action
-from monitor.rollback.mark import TOCSIN, Mark, vouched
+from monitor.rollback.mark import TOCSIN, Mark, because_of, vouched
 from monitor.rollback.registry import ModelRegistry, ModelVersion, Pin, RegistryError
 
 _log = structlog.get_logger(__name__)
@@ -188,7 +188,7 @@ class Marker:
             judged = known is not None and known.at >= moved_at
             if judged or not tainted(version, action):
                 continue
-            why = f"incident {action.incident}"
+            why = because_of(action.incident)
             if version.version == action.from_version:
                 self._pin(action)
             self._marks.put(Mark(action.model, version.version, self._clock(), why=why, withdrawn=True))

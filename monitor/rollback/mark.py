@@ -30,6 +30,11 @@ class Mark(msgspec.Struct, frozen=True):
     """Whether more had to vouch for it than these."""
 
 
+def because_of(incident: str) -> str:
+    """Why a mark was taken back, if an incident with this id is the reason."""
+    return f"incident {incident}"
+
+
 def vouched(version: ModelVersion, mark: Mark | None) -> tuple[str, ...]:
     """Who has vouched for a version: those whom its mark names; of one that nobody has judged here, its registry."""
     if mark is not None:

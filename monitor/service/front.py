@@ -66,7 +66,7 @@ def front(
         store, store.desk, store.approvals, config.rollback, store.replies, lambda: uuid4().hex, time.time, voucher
     )
     registry = None if at.models is None else trusted(config, at.models, store)
-    asked = Sources(store, store.actions, store.audit, at.watches, at.drills, registry)
+    asked = Sources(store, store.actions, store.audit, at.watches, store.marks, at.drills, registry)
     with _intake(config, store, posted) as intake:
         endpoints = table(asked, changes, *intake, is_open=access.is_open)
         yield _server(config, at, access, endpoints, refused)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from alerting.incident import Change, Transition
+from alerting.incident import Change, Radius, Transition
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.detection.baseline import Baseline, BaselineError
@@ -159,7 +159,12 @@ def line(transition: Transition) -> dict[str, Any]:
         "against": list(incident.against),
         "because": incident.because,
         "was": incident.was,
+        "radius": None if incident.radius is None else _radius(incident.radius),
     }
+
+
+def _radius(radius: Radius) -> dict[str, Any]:
+    return {**msgspec.to_builtins(radius), "since": stamp(radius.since), "until": stamp(radius.until)}
 
 
 def stamp(ts: float) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from alerting.incident import Attribution, Evidence, Transition, Verdict
+from alerting.incident import Attribution, Evidence, Radius, Served, Transition, Verdict
 from tests.kit.incidents import opened, transitions
 from tests.kit.payloads import (
     WORST,
@@ -51,4 +51,5 @@ def test_a_megabyte_of_text_in_every_place(text: str) -> None:
     evidence = (Evidence(long, long, 1.0, 0.5, 0.1),) * 3
     for check in (*CHECKS, check_email):
         said = {"action": long, "against": (long,) * 4, "because": long, "was": Verdict.PERFORMANCE}
+        said["radius"] = Radius((long,), (long,), (long,), versions=(Served(long, 1),))
         check(opened(id=long, model=long, version=long, attribution=who, evidence=evidence, **said))

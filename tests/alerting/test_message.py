@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting import apprise, email, pagerduty, slack, webhook
-from alerting.incident import Attribution, Change, Evidence, Status, Transition, Verdict
-from alerting.message import MAX_EVIDENCE, MAX_FEATURES, Notice, Words, clean
+from alerting.incident import Attribution, Change, Evidence, Incident, Radius, Served, Status, Transition, Verdict
+from alerting.message import MAX_EVIDENCE, MAX_FEATURES, Words, clean
 from alerting.message import notice as notice_with
+from alerting.notice import Notice
 from tests.kit import golden
 from tests.kit.incidents import OPENED_AT, announced, incident, opened, resolved, transitions
 
@@ -222,3 +224,52 @@ def test_every_change_has_its_word(change: Change) -> None:
 def test_whoever_acknowledged_is_named() -> None:
     acked = incident(status=Status.ACKNOWLEDGED, acknowledged_by="ada\u202e")
     assert notice(Transition(Change.ACKNOWLEDGED, 2, acked)).status.startswith("acknowledged by ada, critical, opened ")
+
+
+def test_what_people_should_weigh_is_told() -> None:
+    changed = incident(was=Verdict.PERFORMANCE, against=("one", "two", "three", "four"))
+    said = dict(notice(Transition(Change.UPDATED, 2, changed)).weighed)
+    assert said == {
+        "Changed": "it was performance; since then labels contradict the model, whoever asks, in one direction, since "
+        "version 1.2.0",
+        "Against it": "one; two; three",
+        "Reach": "since 2026-03-02 02:50:00 UTC about 1,240 predictions were served by 1.2.0",
+    }
+    assert notice(opened(was=None, against=(), radius=None)).weighed == ()
+    assert notice(opened(confidence=0.473)).sure.startswith("47% for label flip; about 10^6.5 to 1 against chance")
+    assert notice(opened(confidence=None)).sure.startswith("about 10^6.5 to 1")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "who", "counts", "told"),
+    [
+        (Verdict.LABEL_TAMPERING, LABELER, {"labels": 12_345}, "about 12,300 labels came from lab-2"),
+        (Verdict.LABEL_TAMPERING, SOURCE, {"labels": 7, "inputs": 9}, "about 7 labels came for src-07"),
+        (Verdict.BACKDOOR, SOURCE, {"labels": 7, "inputs": 9}, "about 9 inputs came from src-07"),
+    ],
+)
+def test_what_came_from_whom_is_named_is_counted(
+    verdict: Verdict, who: Attribution, counts: dict[str, int], told: str
+) -> None:
+    radius = msgspec.structs.replace(incident().radius, **counts)
+    said = dict(notice(opened(verdict=verdict, attribution=who, radius=radius)).weighed)["Reach"]
+    assert said.endswith(f"about 1,240 predictions were served by 1.2.0, and {told}")
+
+
+def test_how_far_it_reaches_is_told_line_by_line_and_long_lists_are_counted() -> None:
+    radius = Radius(("a",), ("spam", "ham"), tuple("abcdefg"), OPENED_AT, OPENED_AT, 1, 4000, (Served("2", 5),))
+    assert notice(opened(radius=radius)).reach[1:] == (
+        "Events: number 1 to 4,000, until 2026-03-02 03:05:00 UTC",
+        "Versions: 2 (about 5)",
+        "Sources: a",
+        "Classes: spam, ham",
+        "Features: a, b, c, d, e and 2 more",
+    )
+
+
+def test_an_incident_that_an_earlier_version_of_tocsin_stored_is_still_read_and_told() -> None:
+    new = {"confidence", "against", "because", "was", "radius"}
+    kept = {name: value for name, value in msgspec.to_builtins(incident()).items() if name not in new}
+    old = msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=Incident)
+    assert (old.confidence, old.against, old.because, old.was, old.radius) == (None, (), "", None, None)
+    assert notice(Transition(Change.UPDATED, 2, old)).weighed == ()

@@ -140,7 +140,13 @@ def served_api(
         access = known(AccessConfig.model_validate({"tokens": configured() if tokens else (), **limits}), refused)
         trusted = TrustedRegistry(registry, store.marks.of, None, vouchers)
         sources = Sources(
-            store, store.actions, store.audit, lambda: list(pipeline.watches.values()), lambda: DRILLS, trusted
+            store,
+            store.actions,
+            store.audit,
+            lambda: list(pipeline.watches.values()),
+            store.marks,
+            lambda: DRILLS,
+            trusted,
         )
         numbers = itertools.count()
         changes = Changes(

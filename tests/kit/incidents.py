@@ -12,6 +12,8 @@ from alerting.incident import (
     Incident,
     Onset,
     Plan,
+    Radius,
+    Served,
     Severity,
     Status,
     Transition,
@@ -43,6 +45,14 @@ def incident(**changes: Any) -> Incident:
         confidence=0.81,
         against=("labels alone say so: the answers have hardly changed",),
         because="labels contradict the model, whoever asks, in one direction, since version 1.2.0",
+        radius=Radius(
+            classes=("spam", "ham"),
+            since=OPENED_AT - 900.0,
+            until=OPENED_AT,
+            first_index=4992,
+            last_index=5312,
+            versions=(Served("1.2.0", 1243), Served("1.1.0", 31)),
+        ),
     )
     return msgspec.structs.replace(plain, **changes)
 
@@ -107,6 +117,14 @@ _numbers = st.floats() | st.floats(0.0, 1.0)
 _times = st.floats(1.6e9, 1.9e9) | st.floats()
 
 
+def radii(text: st.SearchStrategy[str]) -> st.SearchStrategy[Radius]:
+    """Radii in which every name is `text`."""
+    names, count = st.lists(text, max_size=8).map(tuple), st.integers(0, 2**62)
+    served = st.lists(st.builds(Served, text, count), max_size=9).map(tuple)
+    maybe = st.none() | count
+    return st.builds(Radius, names, names, names, _times, _times, count, count, served, maybe, maybe)
+
+
 def transitions(text: st.SearchStrategy[str] = hostile) -> st.SearchStrategy[Transition]:
     """Transitions in which every string that comes from events is `text`, and every number is any float."""
     maybe = st.none() | text
@@ -133,5 +151,6 @@ def transitions(text: st.SearchStrategy[str] = hostile) -> st.SearchStrategy[Tra
         against=st.lists(text, max_size=5).map(tuple),
         because=text,
         was=st.none() | st.sampled_from(Verdict),
+        radius=st.none() | radii(text),
     )
     return st.builds(Transition, st.sampled_from(Change), st.integers(1, 10**6), incidents)

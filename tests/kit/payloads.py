@@ -12,7 +12,7 @@ import msgspec
 
 from alerting import alertmanager, apprise, pagerduty, webhook
 from alerting.email import MAX_SUBJECT, mail
-from alerting.incident import Attribution, Change, Evidence, Plan, Transition, Verdict
+from alerting.incident import Attribution, Change, Evidence, Plan, Radius, Served, Transition, Verdict
 from alerting.links import LinksConfig
 from alerting.message import Words, notice
 from alerting.slack import MAX_BLOCKS, MAX_FIELD, MAX_FIELDS, MAX_HEADER, MAX_TEXT, MAX_TOTAL, payload
@@ -39,6 +39,7 @@ WORST = opened(
     against=('"' * 256,) * 5,
     because='"' * 256,
     was=Verdict.PERFORMANCE,
+    radius=Radius(*([('"' * 256,) * 20] * 3), versions=(Served('"' * 256, 2**62),) * 9, inputs=2**62, labels=2**62),
 )
 
 

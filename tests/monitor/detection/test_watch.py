@@ -11,7 +11,8 @@ from alerting.incident import Judgement, Verdict
 from detectors.bets import Caution
 from monitor.detection.companions import CompanionConfig, Companions
 from monitor.detection.learning import MIN_PREDICTIONS
-from monitor.detection.watch import MAX_VERSIONS, Until, Watch
+from monitor.detection.versions import MAX_VERSIONS
+from monitor.detection.watch import Until, Watch
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
 from tests.kit.served import BEGAN, EVERY, Row, World, covariate_drift, other
@@ -246,7 +247,7 @@ def test_versions_are_told_by_when_they_came_and_bounded() -> None:
     first = watch.events
     for number in range(first, first + 3 * MAX_VERSIONS):
         watch.take(prediction(number, version=f"2.{(number - first) // 2}"), BEGAN + 1e6 + number)
-    assert len(watch._versions) == MAX_VERSIONS
+    assert len(watch._versions.seen) == MAX_VERSIONS
     last = first + 3 * MAX_VERSIONS - 1
     assert watch.version_at(last) == f"2.{3 * MAX_VERSIONS // 2 - 1}"
     assert watch.version_at(last - 2) == f"2.{3 * MAX_VERSIONS // 2 - 2}"

@@ -19,6 +19,7 @@ from tests.kit.api_world import (
     get,
     refusal,
 )
+from tests.kit.served import World
 
 
 def test_models_are_told_with_their_baselines(api: Api) -> None:
@@ -51,6 +52,21 @@ def test_drills_say_whether_each_fault_was_found(api: Api) -> None:
         ("net-ids", "inputs", 12),
     ]
     assert {each["model"] for each in get(api, "/drills", "mail-viewer")["drills"]} == {"mail"}
+
+
+def test_how_far_an_incident_reaches_is_counted_up_to_now_and_marks_that_it_took_are_told(fresh: Api) -> None:
+    for version, why in (("2", "incident a1"), ("1", "incident b2")):
+        fresh.store.marks.put(Mark("mail", version, NOW, why=why, withdrawn=True))
+    told, now = get(fresh, "/incidents/a1")["radius"], get(fresh, "/incidents/a1/radius")
+    assert now["withdrawn"] == ["2"]
+    assert (now["radius"]["classes"], now["radius"]["since"]) == (told["classes"], told["since"])
+    assert now["radius"]["until"] > told["until"]
+    (served,) = now["radius"]["versions"]
+    watched = World(predictions=1_700).events()[2_800:]  # what came after the reference, and after the onset
+    assert served["predictions"] == pytest.approx(sum("features" in event for event in watched), abs=2)
+    # What is over, or watched elsewhere, is as it was told.
+    assert get(fresh, "/incidents/c3/radius")["radius"] == get(fresh, "/incidents/c3")["radius"]
+    assert get(fresh, "/incidents/b2/radius")["radius"] == get(fresh, "/incidents/b2")["radius"]
 
 
 def test_incidents_come_back_as_they_are(api: Api) -> None:

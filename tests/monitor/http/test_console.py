@@ -27,7 +27,15 @@ def test_incidents_are_listed_and_shown_with_what_was_done(api: Api, browse: typ
     assert browser.see("/console?all=1").count('class="box"') == 4
     assert browser.see("/console?all=1&after=d4").count('class="box"') == 3
     shown = texts(browser.see("/console/incidents/a1"))
-    for words in ("label_flip, firing", "Rollback: proposed , 2 to 1", "A person decides.", "What to do", "Evidence"):
+    for words in (
+        "label_flip, firing",
+        "Rollback: proposed , 2 to 1",
+        "A person decides.",
+        "What to do",
+        "Evidence",
+        "Against it",
+        "How far it reaches",
+    ):
         assert words in shown
     assert "rollback.proposed" in shown.partition("Timeline")[2]
 

@@ -98,7 +98,15 @@ def test_a_page_says_what_happened_and_needs_nothing_else(client: httpx.Client) 
     assert answer.headers["content-security-policy"].startswith(POLICY)
     assert answer.headers["x-content-type-options"] == "nosniff"
     text = "\n".join(read(answer.text).text)
-    for words in ("backdoor", "mail 1.0.0", "src-3", "What to do", "feature size, source src-3", "threshold"):
+    for words in (
+        "backdoor",
+        "mail 1.0.0",
+        "src-3",
+        "What to do",
+        "feature size, source src-3",
+        "threshold",
+        "How far it reaches",
+    ):
         assert words in text
     assert len(answer.content) < 100_000
 

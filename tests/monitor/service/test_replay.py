@@ -34,6 +34,7 @@ KEYS = [
     "against",
     "because",
     "was",
+    "radius",
 ]
 SUMMARY = ["event", "models", "events", "predictions", "labels", "incidents", "seconds"]
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "attacks"
