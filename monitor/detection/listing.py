@@ -79,7 +79,7 @@ class Listing:
     """The outliers of one model. Deterministic: what is listed depends on its events and their order only."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._strangeness: Strangeness | None = None
         self._state = ListingState()
         self._found: list[tuple[Asked, float]] = []
@@ -95,12 +95,12 @@ class Listing:
         clock: Callable[[int], float],
     ) -> None:
         """Look through a batch; `asked` has its predictions, and `clock` the model's time at an event, by its index."""
-        if not self._limits.share or baseline.outliers is None or not events.index.size:
+        if not self.limits.share or baseline.outliers is None or not events.index.size:
             return
         if self._strangeness is None:
             self._strangeness = Strangeness(baseline.outliers, columns, baseline)
         shares = self._strangeness.shares(events)
-        strange = np.flatnonzero(shares <= self._limits.share)
+        strange = np.flatnonzero(shares <= self.limits.share)
         if not strange.size:
             return
         by_index = {event[0]: event for event in asked}
@@ -129,7 +129,7 @@ class Listing:
     def _list(self, event: Asked, share: float, now: float) -> None:
         hour = int(now // HOUR)
         listed = self._state.listed if hour == self._state.hour else 0
-        if listed >= self._limits.per_hour:
+        if listed >= self.limits.per_hour:
             self.counted["dropped"] += 1
             return
         self.counted["listed"] += 1

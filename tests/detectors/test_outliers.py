@@ -119,6 +119,15 @@ def test_a_share_is_in_its_bounds_and_falls_with_the_score(scores: list[float]) 
     assert shares.max() <= 1
 
 
+def test_an_event_as_strange_as_one_of_the_reference_is_no_stranger_than_it() -> None:
+    strangest = FAR.outliers.tail[0]
+    assert FAR.scorer.shares(np.array([strangest - 1e-6, strangest, strangest + 1e-6])).tolist() == [
+        2 / 501,
+        2 / 501,
+        1 / 501,
+    ]
+
+
 def test_what_is_missing_is_as_rare_as_it_was_and_not_outside() -> None:
     values = heavy(np.random.default_rng(4), 2_000)
     values[::3, 0] = np.nan

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from monitor.detection.listing import NONE, Limits
 from monitor.service.config import Config, ConfigError, json_schema, load, secrets
 from monitor.service.reader import watches
 from tests.kit.certificates import self_signed
@@ -36,6 +37,22 @@ def test_an_engine_that_is_not_installed_is_a_mistake(
     ((place, message),) = refused(text)
     assert place.endswith("detection.engine")
     assert "it comes with the extra `fast`" in message
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("", NONE),
+        ("suspects: {outlier_share: 0.01}\n", NONE),
+        ("suspects: {file: s.jsonl}\n", Limits(share=0.001, per_hour=60)),
+        ("suspects: {topic: s, outlier_share: 0.01, outliers_per_hour: 5}\n", Limits(share=0.01, per_hour=5)),
+        ("suspects: {topic: s, outlier_share: 0}\n", Limits(share=0.0, per_hour=60)),
+    ],
+)
+def test_outliers_are_looked_for_where_there_is_a_place_for_them(read: Load, section: str, expected: Limits) -> None:
+    watch = watches(read(MINIMAL + section), {})("net-ids")
+    assert watch is not None
+    assert watch.listing.limits == expected
 
 
 @pytest.mark.parametrize(
