@@ -10,7 +10,7 @@ from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
 from detectors.edetector import Batch, Codes, Family, Turn
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.baseline import numeric
-from monitor.detection.families import PAIRS_VARY
+from monitor.detection.families import PAIRS_VARY, WEIGHTS
 from monitor.detection.pairs import Pairs
 from tests.bench import (
     commits,
@@ -40,6 +40,7 @@ def test_many_repeats_at_once_alarm_where_the_engine_alarms() -> None:
     values[550:, :, 0] += 0.7
     follow = engine.features().learn(learnt)()
     peaks = running_maxima(lambda count, place: follow(values[place : place + count]), repeats, events, np.inf)
+    share = WEIGHTS["features"] / (WEIGHTS["features"] + WEIGHTS["pairs"])
     for repeat in range(repeats):
         baseline = engine.baseline_of(learnt[:, repeat])
         encoders = [numeric(feature).encoder() for _, feature in engine.served(baseline)]
@@ -49,8 +50,8 @@ def test_many_repeats_at_once_alarm_where_the_engine_alarms() -> None:
         lenient = Caution(natural=PAIRS_VARY * Caution().natural)
         together = [pair_bets(pair.reference, lenient) for pair in baseline.pairs]
         alarm = min(
-            first_alarm(alone, FEATURE_WEIGHTS * 0.8, threshold, codes),
-            first_alarm(together, PAIR_WEIGHTS * 0.2, threshold, pairs.of(codes)),
+            first_alarm(alone, FEATURE_WEIGHTS * share, threshold, codes),
+            first_alarm(together, PAIR_WEIGHTS * (1.0 - share), threshold, pairs.of(codes)),
         )
         assert first_passages(peaks[[repeat]], threshold).tolist() == [alarm + 1]
 
