@@ -45,6 +45,8 @@ HILL = 0.05
 """Share of the reference on either side of a feature that tells how fast it falls off."""
 STEEPEST = 10.0
 """The largest exponent: few different values tell little of what lies beyond them."""
+FARTHEST = 1e150
+"""Ends of features that lie beyond are taken to lie here."""
 DIGITS = 6
 """Of a score. How a batch was cut must not matter, and the last bits of a matrix product depend on it."""
 
@@ -100,16 +102,16 @@ class _End(NamedTuple):
         if not cells.uppers:
             return cls(math.inf if side == ABOVE else -math.inf, 1.0, 1.0)  # nothing is outside of nothing
         counts = np.array(cells.counts[:-RESERVED], dtype=np.float64)
-        points, lows = np.array(cells.uppers), np.array([cells.lowest, *cells.uppers[:-1]])
+        points, lows = _finite(cells.uppers), _finite([cells.lowest, *cells.uppers[:-1]])
         middle = points[int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))]
         distances = points - middle if side == ABOVE else (middle - lows)[::-1]
         counts = counts if side == ABOVE else counts[::-1]
         first = int(np.searchsorted(np.cumsum(counts), (1.0 - HILL) * counts.sum()))
-        distance, spread = float(distances[-1]), float(cells.uppers[-1] - cells.lowest)
-        value = cells.uppers[-1] if side == ABOVE else cells.lowest
+        distance, spread = float(distances[-1]), float(points[-1] - lows[0])
+        value = float(points[-1] if side == ABOVE else lows[0])
         if distances[first] <= 0:
             return cls(value, distance or spread or 1.0, 1.0)
-        rises = counts[first:] @ np.log(distances[first:] / distances[first])
+        rises = counts[first:] @ (np.log(distances[first:]) - np.log(distances[first]))
         return cls(value, distance, min(counts[first:].sum() / max(rises, 1e-9), STEEPEST))
 
 
@@ -119,8 +121,12 @@ def lone_reach(cells: NumericCells, side: int, next_to_it: float) -> float:
     `side` is BELOW or ABOVE.
     """
     end = _End.of(cells, side)
-    gap = abs(end.value - next_to_it)
-    return end.exponent * math.log1p(gap / max(end.distance - gap, gap))
+    following, other = _finite([next_to_it, cells.lowest if side == ABOVE else cells.uppers[-1]]).tolist()
+    gap = abs(end.value - following)
+    if gap < end.distance:
+        return end.exponent * (math.log(end.distance) - math.log(end.distance - gap))
+    spread = abs(following - other) or 1.0  # most values are where this end would be without it
+    return math.log(gap + spread) - math.log(spread)
 
 
 class Scorer:
@@ -213,6 +219,11 @@ class _Parts:
         """The same of reference events, each as if it had not been in the reference."""
         places, others = codes + self._starts, left_out + self._starts
         return np.asarray(np.where(codes == left_out, self._left_out[places], self._surprises[others]).sum(axis=1))
+
+
+def _finite(values: Sequence[float]) -> Floats:
+    """Values of which differences are no infinity."""
+    return np.asarray(np.clip(np.array(values, dtype=np.float64), -FARTHEST, FARTHEST), dtype=np.float64)
 
 
 def _surprises(counts: Floats, without: float) -> Floats:

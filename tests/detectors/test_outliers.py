@@ -150,6 +150,21 @@ def test_how_far_depends_on_how_the_reference_falls_off() -> None:
     assert of_broad == pytest.approx(np.log(3), rel=0.35)  # a Cauchy's tail falls off with the distance itself
 
 
+def test_a_value_that_alone_is_far_out_would_be_far_outside_of_the_others() -> None:
+    cells = numeric_cells(np.array([*np.linspace(-2.0, 2.0, 101), 1_000.0]))
+    assert lone_reach(cells, ABOVE, 2.0) == pytest.approx(np.log(500) * Reach([cells])._rise[0], rel=0.02)
+    flat = numeric_cells(np.array([*np.zeros(100), 9.0]))
+    assert lone_reach(flat, ABOVE, 0.0) == pytest.approx(np.log(10))
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=30, unique=True))
+def test_whatever_doubles_the_reference_has_what_is_learnt_is_finite(values: list[float]) -> None:
+    reference = learnt(np.array(values)[:, np.newaxis])
+    assert np.isfinite([*reference.outliers.tail, *reference.outliers.units, *reference.outliers.links]).all()
+    far = reference.scores(np.array([[1.7e308], [-1.7e308], [0.0]]))
+    assert (far >= 0).all()
+
+
 @pytest.mark.parametrize("rows", [1, 2, 60])
 def test_a_reference_that_says_little_is_learnt_from(rows: int) -> None:
     values = np.zeros((rows, 3))
