@@ -47,6 +47,8 @@ NO_BET = 0.5
 """The factor where there is nothing to bet on: with 1, the statistic would still grow by 1 with every event."""
 FADE = 0.99
 """The factor for an event that says nothing about a stream; below 1 for the same reason."""
+MANY = 0.45
+"""By which part of the largest error among many streams a bound is above an estimate; with a few, Caution.z is more."""
 SMALLEST, LARGEST = 1e-3, 1e3
 """Bets are kept within these."""
 
@@ -62,6 +64,14 @@ class Caution(msgspec.Struct, frozen=True):
     """Differences too small to matter, as a shift in standard deviations or a share."""
     natural: float = 2.0
     """Standard deviations of the reference's own variation between groups (hours, days, sources) that are allowed."""
+
+
+def among(streams: int, caution: Caution) -> Caution:
+    """The caution for each of so many streams: of the errors of a finite reference, it is the largest that counts.
+
+    Of n normal errors that is about sqrt(2 ln n) standard errors.
+    """
+    return msgspec.structs.replace(caution, z=max(caution.z, MANY * math.sqrt(2.0 * math.log(max(streams, 1)))))
 
 
 class Reference(msgspec.Struct, frozen=True):

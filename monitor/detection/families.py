@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import FADE, FEATURE_WEIGHTS, Caution, Reference, excuses, feature_bets
+from detectors.bets import FADE, FEATURE_WEIGHTS, Caution, Reference, among, excuses, feature_bets
 from detectors.edetector import Family
 from detectors.outcomes import NO_CHURN, RISES, Churn, outcome_bets
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
@@ -88,7 +88,8 @@ def families(
 
 def _features(baseline: Baseline, columns: Columns, caution: Caution) -> Iterator[_Bets]:
     references = [feature.reference for feature in baseline.features.values()]
-    tables = _stack([feature_bets(f.cells, f.reference, caution) for f in baseline.features.values()])
+    careful = among(len(references), caution)
+    tables = _stack([feature_bets(f.cells, f.reference, careful) for f in baseline.features.values()])
     share = (1.0 - PREDICTION_SHARE) / (len(references) - 1)
     shares = np.array([PREDICTION_SHARE if name == PREDICTION else share for name in baseline.features])
     weights = np.outer(shares, FEATURE_WEIGHTS)
@@ -97,9 +98,14 @@ def _features(baseline: Baseline, columns: Columns, caution: Caution) -> Iterato
 
 
 def _pairs(baseline: Baseline, caution: Caution) -> _Bets:
-    lenient = msgspec.structs.replace(caution, natural=PAIRS_VARY * caution.natural)
-    tables = np.stack([pair_bets(pair.reference, lenient) for pair in baseline.pairs])
+    careful = pairs_caution(len(baseline.pairs), caution)
+    tables = np.stack([pair_bets(pair.reference, careful) for pair in baseline.pairs])
     return "pairs", tables, np.tile(PAIR_WEIGHTS / len(tables), (len(tables), 1)), {}
+
+
+def pairs_caution(pairs: int, caution: Caution) -> Caution:
+    """How far bounds on so many pairs stay away from estimates."""
+    return among(pairs, msgspec.structs.replace(caution, natural=PAIRS_VARY * caution.natural))
 
 
 def _outcomes(asked: Mapping[str, Question], columns: Columns, caution: Caution) -> Iterator[_Bets]:

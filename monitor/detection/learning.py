@@ -33,7 +33,7 @@ from monitor.detection.baseline import (
 )
 from monitor.detection.dues import learn as learn_dues
 from monitor.detection.grouping import Groups, counted, frequent, named, time_groups, within
-from monitor.detection.pairs import Pairs, choose
+from monitor.detection.pairs import PAIRS, Pairs, rank
 from monitor.intake.events import Prediction, Value, class_name
 from monitor.intake.join import Joined
 
@@ -154,16 +154,24 @@ def _pairs(
     features: Mapping[str, FeatureReference],
     groups: Groups,
 ) -> tuple[PairReference, ...]:
-    """Learn how features go together."""
+    """Learn how features go together.
+
+    Where there are more pairs than are watched, they are chosen by every second event, and what is usual of them is
+    learnt from the others: those that seem to go together most do so by luck in the events that they are chosen by.
+    """
     served = {name: feature for name, feature in features.items() if name not in ANSWERS}
-    columns = {name: codes[name] for name in served}
-    chosen = choose(served, columns)
-    found = Pairs(served, chosen).of(np.column_stack(list(columns.values()))) if chosen else np.empty((0, 0), np.intp)
+    ranked = rank(served, {name: codes[name][::2] for name in served})
+    if not ranked:
+        return ()
+    rows = slice(1, None, 2) if len(ranked) > PAIRS else slice(None)
+    found = Pairs(served, ranked[:PAIRS]).of(np.column_stack([codes[name][rows] for name in served]))
     products = np.append(PRODUCTS, 0.0)
-    within = {partition: groups[partition] for partition in ("time", "hour")}
+    within = {
+        partition: {name: mask[rows] for name, mask in groups[partition].items()} for partition in ("time", "hour")
+    }
     return tuple(
         PairReference(*pair, counted(column, PAIR_CODES, within, dispersion(products[column])))
-        for pair, column in zip(chosen, found.T, strict=True)
+        for pair, column in zip(ranked[:PAIRS], found.T, strict=True)
     )
 
 

@@ -39,12 +39,12 @@ class Pairs:
         return np.asarray(FOLDED.ravel()[held[:, self._first] * (OCTILES + 1) + held[:, self._second]])
 
 
-def choose(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes]) -> list[tuple[str, str]]:
-    """The pairs worth watching, the most closely correlated first.
+def rank(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes]) -> list[tuple[str, str]]:
+    """All pairs that could be watched, the most closely correlated first.
 
     Args:
         features: what was learnt of each feature, the prediction and others included.
-        codes: of the reference events, shape (n,) each.
+        codes: of reference events, shape (n,) each.
     """
     numeric = [
         name for name, feature in features.items() if name not in ANSWERS and isinstance(feature.cells, NumericCells)
@@ -61,5 +61,5 @@ def choose(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes])
     matrix = np.column_stack(list(scores.values()))
     together = np.abs(matrix.T @ matrix) / len(matrix)
     first, second = np.triu_indices(len(names), 1)
-    closest = np.argsort(-together[first, second].round(6), kind="stable")[:PAIRS]
+    closest = np.argsort(-together[first, second].round(6), kind="stable")
     return [(names[first[place]], names[second[place]]) for place in closest]

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
+from detectors.bets import FEATURE_WEIGHTS, Caution, among, feature_bets
 from detectors.outcomes import outcome_bets
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, FeatureReference, numeric
-from monitor.detection.families import PAIRS_VARY, WEIGHTS
+from monitor.detection.families import WEIGHTS, pairs_caution
 from monitor.detection.learning import build
 from monitor.detection.pairs import Pairs
 from monitor.intake.events import Prediction
@@ -38,8 +38,8 @@ def features() -> PathDetector:
         one = _start(baselines, [_feature_tables(baseline) for baseline in baselines], FEATURE_WEIGHTS, share)
         if not baselines[0].pairs:
             return one
-        lenient = Caution(natural=PAIRS_VARY * Caution().natural)
-        tables = [[pair_bets(pair.reference, lenient) for pair in baseline.pairs] for baseline in baselines]
+        careful = pairs_caution(len(baselines[0].pairs), Caution())
+        tables = [[pair_bets(pair.reference, careful) for pair in baseline.pairs] for baseline in baselines]
         other = _start(baselines, tables, PAIR_WEIGHTS, 1.0 - share)
         return lambda: _louder(one(), other())
 
@@ -92,7 +92,8 @@ def _louder(one: Follow, other: Follow) -> Follow:
 
 
 def _feature_tables(baseline: Baseline) -> list[Floats]:
-    return [feature_bets(feature.cells, feature.reference, Caution()) for _, feature in served(baseline)]
+    careful = among(len(baseline.features), Caution())
+    return [feature_bets(feature.cells, feature.reference, careful) for _, feature in served(baseline)]
 
 
 def served(baseline: Baseline) -> list[tuple[str, FeatureReference]]:

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from detectors.bets import FEATURE_WEIGHTS, Caution, feature_bets
+from detectors.bets import FEATURE_WEIGHTS, Caution, among, feature_bets
 from detectors.edetector import Batch, Codes, Family, Turn
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from monitor.detection.baseline import numeric
-from monitor.detection.families import PAIRS_VARY, WEIGHTS
+from monitor.detection.families import WEIGHTS, pairs_caution
 from monitor.detection.pairs import Pairs
 from tests.bench import (
     commits,
@@ -40,15 +40,15 @@ def test_many_repeats_at_once_alarm_where_the_engine_alarms() -> None:
     values[550:, :, 0] += 0.7
     follow = engine.features().learn(learnt)()
     peaks = running_maxima(lambda count, place: follow(values[place : place + count]), repeats, events, np.inf)
-    share = WEIGHTS["features"] / (WEIGHTS["features"] + WEIGHTS["pairs"])
     for repeat in range(repeats):
         baseline = engine.baseline_of(learnt[:, repeat])
         encoders = [numeric(feature).encoder() for _, feature in engine.served(baseline)]
         codes = np.stack([e(column) for e, column in zip(encoders, values[:, repeat].T, strict=True)], axis=1)
         pairs = Pairs(dict(engine.served(baseline)), [(pair.first, pair.second) for pair in baseline.pairs])
-        alone = [feature_bets(f.cells, f.reference, Caution()) for _, f in engine.served(baseline)]
-        lenient = Caution(natural=PAIRS_VARY * Caution().natural)
-        together = [pair_bets(pair.reference, lenient) for pair in baseline.pairs]
+        careful = among(len(baseline.features), Caution())
+        alone = [feature_bets(f.cells, f.reference, careful) for _, f in engine.served(baseline)]
+        together = [pair_bets(pair.reference, pairs_caution(3, Caution())) for pair in baseline.pairs]
+        share = WEIGHTS["features"] / (WEIGHTS["features"] + WEIGHTS["pairs"])
         alarm = min(
             first_alarm(alone, FEATURE_WEIGHTS * share, threshold, codes),
             first_alarm(together, PAIR_WEIGHTS * (1.0 - share), threshold, pairs.of(codes)),

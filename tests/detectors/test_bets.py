@@ -18,6 +18,7 @@ from detectors.bets import (
     SMALLEST,
     Caution,
     Reference,
+    among,
     dispersion,
     excuses,
     feature_bets,
@@ -193,6 +194,13 @@ def test_every_category_has_a_bet_on_its_rise() -> None:
         risen = 0.5 * shares
         risen[code] += 0.5
         assert (risen @ np.log(table)).max() > 0.05
+
+
+def test_where_many_bounds_must_hold_each_is_more_careful() -> None:
+    given = [among(streams, Caution()).z for streams in (0, 1, 10, 100, 1000)]
+    assert given[:3] == [1.0, 1.0, 1.0]
+    assert 1.0 < given[3] < given[4] < 2.0
+    assert among(1000, Caution(z=3.0)).z == 3.0
 
 
 def test_a_larger_reference_allows_bolder_bets() -> None:

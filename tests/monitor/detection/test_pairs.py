@@ -61,6 +61,11 @@ def test_features_that_go_together_as_before_are_nothing() -> None:
     assert judged(normal(6, 1, 0.8), normal(6, 2, 0.8)) is None
 
 
+def test_of_very_many_pairs_those_that_seemed_to_go_together_by_luck_are_nothing() -> None:
+    before, later = ((normal(200, seed, rows=rows) > 1.28).astype(float) for seed, rows in ((3, 2000), (4, 5000)))
+    assert judged(before, later) is None
+
+
 def test_where_a_feature_itself_has_changed_the_pairs_say_nothing_more() -> None:
     later = normal(6, 2, rows=300)
     later[:, 0] += 3.0
