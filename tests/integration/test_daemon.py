@@ -134,3 +134,32 @@ def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Se
     assert [strip(i) for i in killed.result()[0]] == [strip(i) for i in whole.result()[0]]
     assert set(told(hook)[told_before:]) == set(expected)
     assert json.loads((folders[1] / "registry.json").read_text())["models"]["mail"]["aliases"] == {"champion": "1"}
+
+
+@pytest.mark.slow
+def test_events_unlike_all_others_are_listed_over_a_kill(
+    broker: Broker, tmp_path: Path, hook: Server, on_a_file: OnAFile
+) -> None:
+    daemon = on_a_file(broker, f"outliers-{tmp_path.name}", tmp_path, hook)
+    listed = tmp_path / "suspects.jsonl"
+    section = f"suspects: {{file: {listed}, outlier_share: 0.002, outliers_per_hour: 1000}}\n"
+    daemon.config.write_text(daemon.config.read_text() + section)
+    events, far = [json.loads(event) for event in served(2500)], set()
+    for number, event in enumerate(event for event in events if event["kind"] == "prediction"):
+        if number > 1500 and number % 50 == 0:
+            event["features"]["length"] = -4_000.0
+            far.add(event["event_id"])
+    records = [json.dumps(event).encode() for event in events]
+    broker.write(daemon.topic, records[:3500])
+    daemon.start()
+    daemon.wait_until_read(3500)
+    assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+    broker.write(daemon.topic, records[3500:])
+    daemon.start()
+    daemon.wait_until_read(len(records))
+    assert daemon.stop(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in listed.read_text().splitlines()]
+    found = {line["event_id"] for line in lines}
+    assert far <= found
+    assert len(found - far) < 10
+    assert {line["reason"] for line in lines} == {"outlier"}
