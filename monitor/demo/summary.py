@@ -87,6 +87,8 @@ def _alarm_rows(stage: Stage, change: Change, alias_back_at: float) -> list[Row]
         ("Its last answer", f"{ended - began:.1f} s later", "clinics"),
         ("First verdict", f"{incident['verdict']}: {_pair(incident)}", "message"),
         ("Last verdict", f"{told['verdict']}: {_pair(told)}", "message"),
+        ("How sure of it", f"{incident['confidence']:.0%} at first, {told['confidence']:.0%} at last", "message"),
+        ("Its reach", f"{_served(told, change.poisoned)} predictions are counted, {len(bad)} were served", "message"),
         ("Estimated onset", f"{incident['onset']['ts'] - began:+.1f} s from its first answer", "message"),
         ("What Tocsin did", str(told["action"]), "message"),
         ("Resolved", f"{last.received_at - first.received_at:.0f} s after the alarm", "receiver"),
@@ -94,6 +96,11 @@ def _alarm_rows(stage: Stage, change: Change, alias_back_at: float) -> list[Row]
         (f"Wrong by version {change.poisoned}", wrong(bad), "clinics"),
         ("Wrong since", wrong([each for each in outcomes if each.ts > ended]), "clinics"),
     ]
+
+
+def _served(incident: dict[str, Any], version: str) -> int:
+    """How many predictions of a version the incident reaches."""
+    return sum(each["predictions"] for each in incident["radius"]["versions"] if each["version"] == version)
 
 
 def _pair(incident: dict[str, Any]) -> str:

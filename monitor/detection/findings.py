@@ -32,6 +32,9 @@ INTERVAL = 12.0
 Where errors are rare, evidence comes in steps of 3 or 4 nats, at random, and it takes a while until the first one.
 """
 
+ALONE = 4.6
+"""Nats for one source or labeler alone being otherwise than usual, to name it: that it is found first may be chance."""
+
 FAMILIES = {
     "features": "features",
     "pairs": "features",
@@ -73,6 +76,8 @@ class Finding(msgspec.Struct, frozen=True):
     """How sure it is, in nats, that only this source, labeler or class is otherwise than usual; 0 for everybody."""
     alarmed_index: int
     onset: Onset
+    taken_back: int = 0
+    """How often it was surely alone, and then was not."""
 
     @property
     def evidence(self) -> Evidence:
@@ -104,13 +109,22 @@ def again(first: Finding | None, now: Finding, budget: float) -> Finding:
     Values that cannot be stay the kind of the finding: as they become few among the rest, another bet may lead. And
     what fades stays what it was: its counts have begun to tell of what came after it. That somebody is alone is
     believed until it is likelier that he is not: where few events tell, sureness goes up and down with each of them.
+    And each time that such a belief had to be taken back, sureness counts half of what it did: where the one is only
+    somewhat worse than all, a verdict would change for as long as events come.
     """
     if first is None:
         return now
     if (now.kind is Kind.BODY and first.kind in (Kind.OUTSIDE, Kind.MISSING)) or now.log_e < math.log(budget):
         return first
-    sure = first.alone if 0.0 < now.alone < first.alone else now.alone
-    return msgspec.structs.replace(now, onset=first.onset, alarmed_index=first.alarmed_index, alone=sure)
+    taken_back = first.taken_back + (first.alone >= ALONE and now.alone <= 0.0)
+    alone = min(now.alone, now.alone * 0.5**taken_back)
+    return msgspec.structs.replace(
+        now,
+        onset=first.onset,
+        alarmed_index=first.alarmed_index,
+        alone=first.alone if 0.0 < alone < first.alone else alone,
+        taken_back=taken_back,
+    )
 
 
 def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:

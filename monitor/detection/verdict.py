@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alerting.incident import Attribution, Judgement, Onset, Radius, Severity, Verdict
 from monitor.detection.changes import Kind
-from monitor.detection.findings import Finding
+from monitor.detection.findings import ALONE, Finding
 from monitor.detection.grounds import MAX_AGAINST, WHOEVER_ASKS, Case, because, confidence, objections
 
 ATTACKS = frozenset(
@@ -23,8 +23,6 @@ ATTACKS = frozenset(
 )
 FAULT_SHARE = 0.5
 """A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
-ALONE = 4.6
-"""Nats for one source or labeler alone being otherwise than usual, to name it: that it is found first may be chance."""
 UNNATURAL = 1.0
 """Standard deviations by which natural rows among a source's events do not move the mean of a feature: rows from the
 bulk are within two, and they are not all that it sends. A trigger sets values that are rare, or were never seen."""

@@ -5,8 +5,7 @@ from typing import Any
 from alerting.incident import Onset
 from monitor.detection.bank import Place
 from monitor.detection.changes import Kind
-from monitor.detection.findings import Finding
-from monitor.detection.verdict import ALONE
+from monitor.detection.findings import ALONE, Finding
 
 
 def finding(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.detection.contrast import KEPT, Recent, alone
-from monitor.detection.verdict import ALONE
+from monitor.detection.findings import ALONE
 
 counts = st.integers(0, 60)
 

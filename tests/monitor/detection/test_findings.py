@@ -204,6 +204,14 @@ def test_that_somebody_is_alone_is_believed_until_it_is_likelier_that_he_is_not(
     assert again(finding(alone=then), finding(alone=now), BUDGET).alone == believed
 
 
+def test_each_time_that_it_had_to_be_taken_back_it_counts_half() -> None:
+    held, believed = finding(alone=10.0), []
+    for now in (-1.0, 10.0, -2.0, 10.0, -0.5, 40.0):
+        held = again(held, finding(alone=now), BUDGET)
+        believed.append(held.alone)
+    assert believed == [-1.0, 5.0, -2.0, 2.5, -0.5, 10.0]  # 2.5 was no belief, so it was not taken back
+
+
 @pytest.mark.parametrize("kind", [Kind.OUTSIDE, Kind.MISSING])
 def test_values_that_cannot_be_stay_the_kind_of_a_finding(kind: Kind) -> None:
     first, later = finding(kind=kind), finding(kind=Kind.BODY, observed=1.5)

@@ -7,8 +7,8 @@ import pytest
 
 from alerting.incident import Attribution, Change, Incident, Onset, Severity, Verdict
 from monitor.detection.changes import Kind
-from monitor.detection.findings import Finding
-from monitor.detection.verdict import ALONE, ATTACKS, MAX_EVIDENCE, MAX_FEATURES, SLOW_VERSIONS, judge
+from monitor.detection.findings import ALONE, Finding
+from monitor.detection.verdict import ATTACKS, MAX_EVIDENCE, MAX_FEATURES, SLOW_VERSIONS, judge
 from tests.kit.findings import feature, finding
 from tests.kit.served import (
     Cause,
