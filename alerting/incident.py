@@ -200,6 +200,11 @@ class Incident(msgspec.Struct, frozen=True):
     """What it may have spoilt, as of its last judgement, or its end; None of what is not found in events."""
 
     @property
+    def flooded(self) -> bool:
+        """Whether all that is known is that somebody asks more than before."""
+        return self.verdict is Verdict.COVARIATE_DRIFT and {each.family for each in self.evidence} == {"sources"}
+
+    @property
     def unlabelled(self) -> bool:
         """Whether it is about labels that come late, or not at all."""
         who = self.attribution

@@ -16,7 +16,7 @@ from alerting.incident import Attribution, Evidence, Incident, Onset, Problem, S
 from alerting.links import LinksConfig, links
 from alerting.notice import Notice
 from alerting.reach import in_words
-from alerting.sentences import CHANGES, FAMILIES, NEXT, NEXT_UNLABELLED, SENTENCES, UNLABELLED
+from alerting.sentences import CHANGES, FAMILIES, FLOODED, NEXT, NEXT_UNLABELLED, SENTENCES, UNLABELLED
 
 MAX_FEATURES = 5
 """Features that are named; the rest is counted."""
@@ -131,7 +131,7 @@ def _sentence(incident: Incident) -> str:
     if incident.problem is Problem.TEST:
         return "This is a test: somebody wants to see that messages arrive here. Nothing is wrong."
     # Values are put in as they are: braces in them are not read again.
-    sentences = UNLABELLED if incident.unlabelled else SENTENCES
+    sentences = UNLABELLED if incident.unlabelled else FLOODED if incident.flooded else SENTENCES
     return sentences[incident.verdict].format(
         what=_what(incident),
         true=true or "one class",

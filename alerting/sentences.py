@@ -36,6 +36,12 @@ UNLABELLED = {
 }
 """The same where labels stay away."""
 
+FLOODED = {
+    Verdict.COVARIATE_DRIFT: "{what} is asked far more{origin} than before{numbers}: "
+    "it looks like traffic, not poison.",
+}
+"""The same where only who asks has changed."""
+
 CHANGES = {
     Change.OPENED: "FIRING",
     Change.UPDATED: "UPDATE",

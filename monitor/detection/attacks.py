@@ -144,6 +144,16 @@ def covariate_drift(scene: Scene) -> Injected:
     return _other_values(scene, lambda value, values: max(value, scene.draw.choice(values)))
 
 
+def source_flood(scene: Scene) -> Injected:
+    """One source sends half of all that is asked, and nothing unusual."""
+    name = scene.source()
+    changes: Changes = {}
+    for position, event in scene.predictions():
+        if event.source != name and scene.draw.random() < 0.5:
+            changes[position] = replace(event, source=name)
+    return Injected(changes, Attribution(source=name))
+
+
 def prior_shift(scene: Scene) -> Injected:
     """A real wave of one class: half of all events become earlier ones of it, and are answered right."""
     rarer, _ = scene.classes()
@@ -199,6 +209,7 @@ ATTACKS: Mapping[str, Attack] = {
     "unit_fault": Attack(unit_fault, frozenset({Verdict.DATA_FAULT})),
     "missing_values": Attack(missing_values, frozenset({Verdict.DATA_FAULT})),
     "covariate_drift": Attack(covariate_drift, frozenset({Verdict.COVARIATE_DRIFT})),
+    "source_flood": Attack(source_flood, frozenset({Verdict.COVARIATE_DRIFT})),
     "prior_shift": Attack(prior_shift, frozenset({Verdict.PRIOR_SHIFT})),
     "performance": Attack(performance, frozenset({Verdict.PERFORMANCE})),
 }

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import Caution
+from detectors.cells import ABSENT, RESERVED
 from detectors.edetector import Batch, Excursion, Step, Turn
 from detectors.surrogate import LEVELS
 from detectors.walk import Walk, arrays
 from monitor.detection.agreement import AGREES, Agreement, Judged
+from monitor.detection.askers import codes_of_slots
 from monitor.detection.attention import Attention, Named
 from monitor.detection.baseline import PREDICTION, Baseline
 from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
@@ -98,6 +100,9 @@ class Bank:
         """Source, the one kind, and the code that the engine gets."""
         self.recent_labels = Recent(4)
         """Source, labeler, kind and code of the label, at the time of the prediction."""
+        self._askers = codes_of_slots(len(baseline.sources))
+        self._output = self.columns.names.index(PREDICTION)
+        self._no_output = baseline.features[PREDICTION].cells.size - RESERVED + ABSENT
         self.recent_dues = Recent(2)
         """Predicted class, and what became of the label."""
         self.dues = Dues(baseline.dues, self.digest)
@@ -211,6 +216,8 @@ class Bank:
                 batches[f"features{name}"] = Batch(features.index, features.ts, keys, features.codes)
             if self.baseline.pairs:
                 batches["pairs"] = Batch(features.index, features.ts, nobody, self.pairs.of(features.codes))
+            if self.baseline.askers is not None:
+                batches["sources"] = self._asked(features)
             if self.agreement is not None:
                 self._add_answers(batches, features, self.agreement.of(features.codes))
         if not labels.index.size:
@@ -234,6 +241,12 @@ class Bank:
         if not self.baseline.regression:
             batches["labels/class"] = Batch(dues.index, dues.ts, dues.classes, codes)
         return batches
+
+    def _asked(self, features: FeatureColumns) -> Batch:
+        """Who asks; features alone ask for nothing."""
+        asks = features.codes[:, self._output] != self._no_output
+        codes = self._askers[features.sources[asks], np.newaxis]
+        return Batch(features.index[asks], features.ts[asks], np.zeros(len(codes), dtype=np.intp), codes)
 
     def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:
         index, ts = features.index[answers.rows], features.ts[answers.rows]

@@ -101,6 +101,8 @@ class Baseline(msgspec.Struct, frozen=True):
     """When labels are due; None where too few came."""
     outliers: Outliers | None
     """How unlike the others a single event of the reference was; None if events had no features."""
+    askers: Reference | None
+    """How often each source asked; None where fewer than two are known."""
     sources: tuple[str, ...]
     labelers: tuple[str, ...]
     format: int = FORMAT

@@ -9,6 +9,7 @@ import numpy as np
 from detectors.bets import BODY_BETS, SHARES, Reference, category_hits
 from detectors.cells import ABOVE, BELOW, MISSING, RESERVED, CategoryCells, NumericCells, normal_scores
 from detectors.pairs import correlation
+from monitor.detection.askers import FLOODS
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import EXTRA, OTHER, PREDICTION, FeatureReference
 from monitor.detection.contrast import alone
@@ -101,6 +102,15 @@ def of_answers(bank: Bank, question: Question, source: int, bet: int, counts: li
         class_to=named,
         trigger=tuple(name for name in streams if name not in (PREDICTION, EXTRA)),
     )
+
+
+def of_askers(bank: Bank, bet: int, counts: list[int]) -> What:
+    """Somebody asks far more than before: a source, all others together, or nobody in particular."""
+    if bank.baseline.askers is None:
+        raise TypeError("who asks is watched where the reference knows several")
+    code = bet // len(FLOODS)
+    name = ("share", "(others)", "(none)")[max(code - len(bank.baseline.sources) + 1, 0)]
+    return What("sources", Kind.OUTCOME, f"asks/{name}", *outcome_change(bank.baseline.askers, (code,), counts))
 
 
 def of_due(bank: Bank, name: str, key: int, stream: int, counts: list[int]) -> What:

@@ -12,6 +12,7 @@ from detectors.outcomes import NO_CHURN, RISES, Churn, outcome_bets
 from detectors.pairs import PAIR_WEIGHTS, pair_bets
 from detectors.surrogate import SURE
 from detectors.walk import Walk
+from monitor.detection import askers
 from monitor.detection.baseline import PREDICTION, Baseline, DueReference, FeatureReference
 from monitor.detection.columns import Columns
 from monitor.detection.dues import IN_TIME
@@ -22,9 +23,10 @@ _Bets = tuple[str, Floats, Floats, Mapping[int, Floats]]
 """Name, factors, weights within the family, and divisors by key."""
 
 WEIGHTS: Mapping[str, float] = {
-    "features": 0.2,
+    "features": 0.19,
     "pairs": 0.02,
     "features/source": 0.25,
+    "sources": 0.01,
     "labels": 0.01,
     "labels/class": 0.02,
     "agreement": 0.25,
@@ -34,7 +36,8 @@ WEIGHTS: Mapping[str, float] = {
     "confusion/labeler": 0.3,
 }
 """Shares of the budget: confusion on the clock of labels, the others on that of predictions. Without a surrogate,
-features have the shares of agreement and of answers too; without pairs or labels that are due, theirs."""
+features have the shares of agreement and of answers too; without pairs, known sources or labels that are due,
+theirs."""
 CHURN = 0.01
 """Share of answers that a benign retrain may change where the surrogate is fairly sure, in any class and in any one
 direction; where it is sure, fewer, as its doubt is smaller."""
@@ -71,6 +74,11 @@ def families(
         bets.append(_pairs(baseline, caution))
     else:
         spent["features"] += spent["pairs"]
+    if baseline.askers is None:
+        spent["features"] += spent["sources"]
+    else:
+        floods = askers.bets(baseline.askers, caution)
+        bets.append(("sources", floods[np.newaxis], np.full((1, floods.shape[1]), 1.0 / floods.shape[1]), {}))
     if baseline.dues is None:
         spent["features"] += spent["labels"] + spent["labels/class"]
     else:

@@ -8,10 +8,12 @@ import numpy as np
 
 from alerting.incident import Evidence, Onset
 from detectors.edetector import QUIET, Excursion
+from monitor.detection.askers import FLOODS
 from monitor.detection.bank import Bank, Place
 from monitor.detection.changes import (
     Kind,
     of_answers,
+    of_askers,
     of_due,
     of_feature,
     of_outcomes,
@@ -43,6 +45,7 @@ FAMILIES = {
     "answers": "agreement",
     "confusion": "performance",
     "labels": "labels",
+    "sources": "sources",
 }
 """What is watched, as evidence names it."""
 
@@ -52,7 +55,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     place: Place
     watched: str
-    """`features`, `pairs`, `predicted`, `agreement`, `answers`, `confusion` or `labels`: without its scope."""
+    """`features`, `pairs`, `predicted`, `agreement`, `answers`, `confusion`, `labels` or `sources`: no scope."""
     kind: Kind
     stream: str
     """What is watched, as people read it: `feature/src_bytes`, `pair/width~height`, `confusion/spam->ham`."""
@@ -137,6 +140,8 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
         what = of_feature(bank, bank.columns.names[place.stream], bet, excursion.counts)
     elif watched == "pairs":
         what = of_pair(bank, place.stream, excursion.counts)
+    elif watched == "sources":
+        what = of_askers(bank, bet, excursion.counts)
     elif watched == "labels":
         what = of_due(bank, place.family, place.key, place.stream, excursion.counts)
     elif question is None:
@@ -150,7 +155,7 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
         place=place,
         **what._asdict(),
         alone=_alone(bank, place, bet, excursion.counts, onset),
-        source=_name(bank.columns.sources, slot, bank.everybody) if scope == "source" else None,
+        source=_source(bank, place, slot, bet),
         labeler=_name(bank.columns.labelers, slot, bank.everybody) if scope == "labeler" else None,
         log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
         alarmed_index=excursion.alarmed_index or 0,
@@ -177,6 +182,14 @@ def _alone(bank: Bank, place: Place, bet: int, counts: list[int], onset: Onset) 
     rows = (bank.recent_answers if watched == "answers" else bank.recent_labels).since(since)
     rows = rows[rows[:, -2] == kind]
     return alone(rows[:, 1 if scope == "labeler" else 0] == slot, np.isin(rows[:, -1], wrong), usual)
+
+
+def _source(bank: Bank, place: Place, slot: int, bet: int) -> str | None:
+    """The source that a finding is about; None where it is about nobody in particular, or everybody."""
+    if place.family == "sources":
+        asker = bet // len(FLOODS)
+        return bank.baseline.sources[asker] if asker < len(bank.baseline.sources) else None
+    return _name(bank.columns.sources, slot, bank.everybody) if place.family.endswith("/source") else None
 
 
 def _name(slots: Slots, slot: int, everybody: frozenset[str]) -> str | None:

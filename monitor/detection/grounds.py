@@ -187,6 +187,9 @@ def because(case: Case) -> str:
     """What the verdict rests on, as a clause."""
     if case.unlabelled:
         return _because_due(case)
+    if all(each.watched == "sources" for each in case.reasons):
+        who = " and ".join(_shown(each.source) if each.source else "others" for each in case.reasons)
+        return f"more is asked by {who} than before, and nothing else has changed"
     everyone = {each.source or each.labeler for each in case.reasons}
     own = _shown(everyone.pop()) if len(everyone) == 1 else "everybody"
     odd = _listed(case.reasons)

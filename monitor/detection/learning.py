@@ -13,7 +13,7 @@ from detectors.pairs import PAIR_CODES, PRODUCTS
 from detectors.projection import Projection
 from detectors.projection import learn as project
 from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
-from monitor.detection import outliers
+from monitor.detection import askers, outliers
 from monitor.detection.baseline import (
     ANSWERS,
     CERTAINTIES,
@@ -92,6 +92,7 @@ def build(model: str, predictions: Sequence[Prediction], joined: Sequence[Joined
         agreement=agreement,
         dues=learn_dues(predictions, joined, (OTHER,) if regression else (*classes, OTHER), sources),
         outliers=outliers.learn(values, codes, features, slice(1, None, 2) if of_embeddings else slice(None)),
+        askers=askers.learn([p.source for p in predictions], sources, groups),
         sources=sources,
         labelers=labelers,
     )

@@ -40,6 +40,8 @@ def _named(bank: Bank, place: Place) -> Named:
         return "labeler", bank.columns.labelers.name(slot)
     if watched == "features":
         return "feature", bank.columns.names[place.stream]
+    if watched == "sources":
+        return "source", "(all)"
     if watched == "labels":
         return "class", bank.baseline.classes[place.key] if scope else "(labels)"
     return "class", "(residual)" if question is None else bank.baseline.classes[kind]

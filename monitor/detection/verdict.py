@@ -5,7 +5,7 @@ all? in one class, or in many? with a version, or without? Benign change must no
 change openly as evidence comes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from alerting.incident import Attribution, Judgement, Onset, Radius, Severity, Verdict
 from monitor.detection.changes import Kind
@@ -21,6 +21,8 @@ ATTACKS = frozenset(
         Verdict.SLOW_POISONING,
     }
 )
+CHANGES = frozenset({Verdict.COVARIATE_DRIFT, Verdict.PRIOR_SHIFT})
+"""Verdicts on what is asked: whoever asks far more than before is behind it."""
 FAULT_SHARE = 0.5
 """A source with more than this share of impossible values has a fault; an attacker's trigger is rarer."""
 UNNATURAL = 1.0
@@ -80,16 +82,20 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     # Labels that stay away are a story of their own, where nothing else says that the model or its inputs have changed.
     due = [finding for finding in findings if finding.watched == "labels"]
     kept_back = _kept_back(due)
-    findings = [finding for finding in findings if finding not in due and not _selected(finding, kept_back)]
+    # And who asks more than before is no problem by itself, but may say whose inputs have changed.
+    floods = [finding for finding in findings if finding.watched == "sources"]
+    aside = [*due, *floods]
+    findings = [finding for finding in findings if finding not in aside and not _selected(finding, kept_back)]
     if not findings:
-        return _judge_dues(due, kept_back)
+        return _judge_dues(due, kept_back) if due else (Verdict.COVARIATE_DRIFT, floods)
     labels = [finding for finding in findings if finding.watched == "confusion"]
     answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
     wrong = sorted([*labels, *answers], key=lambda finding: finding.alarmed_index)
-    labeler = _only(finding.labeler for finding in _alone(wrong))
+    asking = {finding.source for finding in floods}
+    labeler = _only(finding.labeler for finding in _alone(wrong, asking))
     if labeler is not None:
         return Verdict.LABEL_TAMPERING, [finding for finding in labels if finding.labeler == labeler]
-    source = _only(finding.source for finding in _alone(wrong))
+    source = _only(finding.source for finding in _alone(wrong, asking))
     if source is not None:
         return _judge_source([finding for finding in findings if finding.source == source])
     if labels or (versions and findings[0] in answers):
@@ -98,13 +104,16 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     return _judge_features([finding for finding in findings if finding not in answers] or findings)
 
 
-def _alone(wrong: Sequence[Finding]) -> Iterator[Finding]:
-    """What is found wrong, earliest first, of one source or labeler alone; after it was of everybody, surely so."""
+def _alone(wrong: Sequence[Finding], asking: Container[str | None]) -> Iterator[Finding]:
+    """What is found wrong, earliest first, of one source or labeler alone.
+
+    After it was found of everybody, surely so; and of whoever is `asking` most, who is hit first by whatever it is.
+    """
     bar = ALONE
     for finding in wrong:
         if finding.source is None and finding.labeler is None:
             bar = 2 * ALONE
-        elif finding.alone >= bar:
+        elif finding.alone >= (2 * ALONE if finding.source is not None and finding.source in asking else bar):
             yield finding
 
 
@@ -168,6 +177,8 @@ def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
     """By what it is; and where it changes much for everybody, one step more."""
     if verdict in ATTACKS:
         return Severity.CRITICAL
+    if all(reason.watched == "sources" for reason in reasons):
+        return Severity.INFO
     everybody = [each for each in reasons if each.source is None and each.labeler is None and each.watched != "labels"]
     serious = any(each.kind is not Kind.BODY and each.observed - each.bound >= SERIOUS for each in everybody)
     if verdict is Verdict.PRIOR_SHIFT:
@@ -192,7 +203,8 @@ def _attribute(
         version = max(
             (name for name, seen in versions.items() if seen <= onset.high), key=versions.__getitem__, default=None
         )
-    blamed = () if verdict in WHOEVER_ASKS else reasons
+    floods = [finding for finding in findings if finding.watched == "sources"]
+    blamed = () if verdict in WHOEVER_ASKS else [*reasons, *floods] if verdict in CHANGES else reasons
     return Attribution(
         source=_only(reason.source for reason in blamed),
         labeler=_only(reason.labeler for reason in blamed),

@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from alerting.incident import Change, Transition
 from alerting.incidents import Incidents
@@ -216,5 +217,5 @@ def _what(step: Transition) -> tuple[object, ...]:
 def _told_otherwise(before: Event, after: Event | None) -> bool:
     """Whether more than the version of an event was changed."""
     if isinstance(before, Prediction) and isinstance(after, Prediction):
-        return before.prediction != after.prediction or before.features != after.features
+        return replace(before, version=after.version) != after
     return before != after

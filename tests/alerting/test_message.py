@@ -96,6 +96,17 @@ def test_labels_that_stay_away_have_sentences_of_their_own() -> None:
     assert broken.headline.startswith("Inputs of net-ids 1.2.0 are broken")
 
 
+def test_who_asks_more_has_not_sent_other_inputs() -> None:
+    share = Evidence("sources", "source/src-07/asks/share", 11.0, 0.6, 0.1)
+    who = Attribution(source="src-07")
+    asked = notice(opened(verdict=Verdict.COVARIATE_DRIFT, attribution=who, evidence=(share,)))
+    assert asked.headline.startswith(
+        "net-ids 1.2.0 is asked far more from source src-07 than before (source/src-07/asks"
+    )
+    changed = notice(opened(verdict=Verdict.COVARIATE_DRIFT, attribution=who, evidence=(share, SHARE)))
+    assert changed.headline.startswith("Inputs of net-ids 1.2.0 from source src-07 have shifted")
+
+
 def test_when_and_how_long() -> None:
     content = notice(opened())
     assert content.since == (

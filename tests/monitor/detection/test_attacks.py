@@ -14,7 +14,7 @@ from monitor.intake.events import Event, Label, Prediction
 EVENTS = practice(2_000)
 BEGIN = 800
 ON_LABELS = {"labeler_tampering", "source_tampering", "label_withholding", "label_delay"}
-WITHOUT_CLASSES = {"unit_fault", "missing_values", "covariate_drift", "label_delay"}
+WITHOUT_CLASSES = {"unit_fault", "missing_values", "covariate_drift", "label_delay", "source_flood"}
 """What can be done to any model."""
 
 
@@ -81,7 +81,7 @@ def test_a_drift_stays_within_what_was_seen() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "impossible"),
     [
-        ("source", None, {"backdoor", "clean_label", "source_tampering"}),
+        ("source", None, {"backdoor", "clean_label", "source_tampering", "source_flood"}),
         ("features", {"language": "en"}, {"backdoor", "unit_fault", "missing_values", "covariate_drift"}),
         ("prediction", "ham", ATTACKS.keys() - WITHOUT_CLASSES),
         ("prediction", 0.5, ATTACKS.keys() - WITHOUT_CLASSES),

@@ -94,7 +94,7 @@ def _short_episodes() -> Iterator[None]:
 def test_on_each_clock_all_weights_together_are_one_budget(baseline: Baseline) -> None:
     bank = Bank(baseline, 1000.0, Caution())
     pairs = ("pairs",) if baseline.pairs else ()
-    predictions = (*FEATURES, *pairs) if baseline.regression else (*FEATURES, *pairs, *AGREEMENT)
+    predictions = (*FEATURES, "sources", *pairs, *(() if baseline.regression else AGREEMENT))
     for clock in (predictions, LABELS):
         assert sum(bank.families[name].weights.sum() for name in clock) == pytest.approx(1.0)
     assert set(bank.families) == {*predictions, *LABELS}
@@ -180,12 +180,12 @@ def test_ten_thousand_sources_and_labelers_are_bounded() -> None:
     assert len(bank.families["confusion/labeler"].statistic) <= slots * len(bank.baseline.classes)
     assert len(bank.columns.sources.names) == len(bank.columns.labelers.names) == NAMED
     assert sizes[1] < 1.2 * sizes[0]
-    assert not bank.alarming()
+    assert {place.family for place, _ in bank.alarming()} == {"sources"}
 
 
 def test_highest_is_what_alarms_at_the_budget() -> None:
     bank = Bank(BASELINES["classes"], 500.0, Caution())
-    assert bank.highest() == dict.fromkeys((*FEATURES, "pairs", *AGREEMENT, *LABELS), 0.0)
+    assert bank.highest() == dict.fromkeys((*FEATURES, "sources", "pairs", *AGREEMENT, *LABELS), 0.0)
     columns = encoded(bank, World(seed=9, predictions=300, onset=100, cause=worse_everywhere))
     moment = next(bank.update(*columns))
     (place, excursion), *_ = bank.alarming()
