@@ -177,7 +177,7 @@ def _severity(verdict: Verdict, reasons: Sequence[Finding] = ()) -> Severity:
     """By what it is; and where it changes much for everybody, one step more."""
     if verdict in ATTACKS:
         return Severity.CRITICAL
-    if all(reason.watched == "sources" for reason in reasons):
+    if reasons and all(reason.watched == "sources" for reason in reasons):
         return Severity.INFO
     everybody = [each for each in reasons if each.source is None and each.labeler is None and each.watched != "labels"]
     serious = any(each.kind is not Kind.BODY and each.observed - each.bound >= SERIOUS for each in everybody)
