@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "quick": Size(1_000, Runs(40, 60), Runs(20, 30), Runs(20, 20), None, features=4, pairs=4, post=1_500),
-    "usual": Size(10_000, Runs(120, 250), Runs(40, 80), Runs(40, 100), None),
+    "usual": Size(10_000, Runs(240, 400), Runs(120, 160), Runs(40, 100), None),
     "full": Size(10_000, Runs(400, 500), Runs(120, 200), Runs(100, 200), Runs(10, 20)),
 }
 SLOW_POST = 2_000

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from alerting.incidents import Incidents
+from detectors.compiled import compiled
 from monitor.detection.listing import Strangeness
 from monitor.detection.pipeline import Pipeline
 from monitor.intake.decode import Decoder
@@ -23,12 +24,13 @@ from tests.bench.daemon import JOIN, watches
 BATCH = 1_000
 BATCHES = 20
 ROUNDS = 4
-BARE, DECODE, TAKE, ENCODE, ENGINE, OUTLIERS, REPORT, PATH = (
+BARE, DECODE, TAKE, ENCODE, ENGINE, COMPILED, OUTLIERS, REPORT, PATH = (
     "msgspec alone",
     "decode with all checks",
     "all until the engine: decode, join, count, pack (`Pipeline.take`)",
     "values to codes (`Columns.encode`)",
     "codes to evidence (`Bank.update`)",
+    "codes to evidence, compiled",
     "codes to outliers (`Strangeness.shares`), where suspects are written down",
     "all of the engine (`Pipeline.report`)",
     "the whole path",
@@ -47,7 +49,8 @@ def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
             Decoder(), Join(JOIN.label_ttl, JOIN.max_pending), watches({learnt.model: learnt}), Incidents(), _refuse
         )
         spare = watches({learnt.model: learnt})(learnt.model)
-        if spare is None or spare.bank is None or learnt.outliers is None:
+        faster = watches({learnt.model: learnt}, compiled())(learnt.model)
+        if spare is None or spare.bank is None or faster is None or faster.bank is None or learnt.outliers is None:
             raise AssertionError("the model of the baseline is watched")
         strange = Strangeness(learnt.outliers, spare.bank.columns, learnt)
         for part in parts:
@@ -61,7 +64,8 @@ def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
             columns = _time(found, ENCODE, spare.bank.columns.encode)
             _time(found, OUTLIERS, lambda strange=strange, columns=columns: strange.shares(columns))
             labels = spare.bank.columns.labels([])
-            _time(found, ENGINE, lambda bank=spare.bank, found=(columns, labels): list(bank.update(*found)))
+            for stage, bank in ((ENGINE, spare.bank), (COMPILED, faster.bank)):
+                _time(found, stage, lambda bank=bank, found=(columns, labels): list(bank.update(*found)))
     gc.unfreeze()
     lowest = {stage: sorted(times)[len(times) // 10] for stage, times in found.items()}
     return lowest | {PATH: lowest[TAKE] + lowest[REPORT]}

@@ -218,6 +218,7 @@ def test_every_stage_is_measured() -> None:
         stages.TAKE,
         stages.ENCODE,
         stages.ENGINE,
+        stages.COMPILED,
         stages.OUTLIERS,
         stages.REPORT,
         stages.PATH,
