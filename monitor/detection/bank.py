@@ -105,7 +105,7 @@ class Bank:
         self._no_output = baseline.features[PREDICTION].cells.size - RESERVED + ABSENT
         self.recent_dues = Recent(2)
         """Predicted class, and what became of the label."""
-        self.dues = Dues(baseline.dues, self.digest)
+        self.dues = Dues(baseline.dues, self.digest, self.columns.class_code)
         self.families = families(baseline, self.questions, self.columns, budget, caution, walk)
         self._attention = Attention()
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)

@@ -7,7 +7,7 @@ Labels that never came in the reference are normal.
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from detectors.bets import Reference, dispersion
 from monitor.detection.baseline import DueReference
 from monitor.detection.grouping import Groups, counted, named, time_groups, within
-from monitor.intake.events import Prediction, class_name
+from monitor.intake.events import ClassLabel, Prediction, class_name
 from monitor.intake.join import Joined
 
 Codes = npt.NDArray[np.intp]
@@ -83,14 +83,18 @@ class Dues:
     because its topic is read behind the other, is not missing.
     """
 
-    def __init__(self, learnt: DueReference | None, digest: str) -> None:
+    def __init__(self, learnt: DueReference | None, digest: str, code: Callable[[ClassLabel], int]) -> None:
         """Nobody waits yet; nobody ever does where nothing was learnt.
 
         Args:
             learnt: when labels are due.
             digest: the baseline's; strangers do not know it, so they cannot choose ids that are not looked at.
+            code: gives the class code of a prediction.
         """
         self._learnt = learnt
+        self._code = code
+        self._wait = 0.0 if learnt is None else learnt.gone + learnt.slack
+        """Seconds after which it is decided, at the earliest."""
         self._seed = crc32(digest.encode())
         self._below = 0 if learnt is None else int(learnt.share * _SAMPLED)
         self._waiting: OrderedDict[tuple[int, float], int] = OrderedDict()
@@ -104,15 +108,16 @@ class Dues:
         """How many wait."""
         return len(self._waiting)
 
-    def ask(self, index: int, ts: float, event_id: str, code: int) -> None:
-        """Take in a prediction with its index, epoch seconds, id and class code."""
+    def ask(self, index: int, ts: float, event_id: str, prediction: ClassLabel) -> None:
+        """Take in a prediction with its index, epoch seconds and id."""
         if self._learnt is None:
             return
         self._asked = max(self._asked, ts)
-        self._decide(index, self._learnt)
+        if self._first <= self._asked - self._wait:
+            self._decide(index)
         place = crc32(event_id.encode(), self._seed)
         if place < self._below and len(self._waiting) < MOST:
-            self._waiting.setdefault((place, ts), code * OUTCOMES + GONE)
+            self._waiting.setdefault((place, ts), self._code(prediction) * OUTCOMES + GONE)
             if len(self._waiting) == 1:
                 self._first = ts
 
@@ -126,7 +131,7 @@ class Dues:
         if code is not None and delay <= self._learnt.gone:
             self._waiting[place] = code // OUTCOMES * OUTCOMES + (IN_TIME if delay <= self._learnt.late else LATE)
         self._told = max(self._told, joined.labelled_at)
-        self._decide(index, self._learnt)
+        self._decide(index)
 
     def decided(self) -> DueColumns:
         """What was decided since the last call."""
@@ -157,8 +162,8 @@ class Dues:
         self._first = times[0] if times else float("inf")
         self._asked, self._told = state.asked, state.told
 
-    def _decide(self, index: int, learnt: DueReference) -> None:
-        limit = min(self._asked, max(self._told, self._asked - BEHIND)) - learnt.gone - learnt.slack
+    def _decide(self, index: int) -> None:
+        limit = min(self._asked, max(self._told, self._asked - BEHIND)) - self._wait
         while self._first <= limit:
             (_, ts), code = self._waiting.popitem(last=False)
             self._decided.append((index, ts, code))

@@ -163,7 +163,7 @@ class Watch:
         self.bank.columns.take(index, ts, event)
         self._rows.newest.append(self.newest)
         if isinstance(event, Prediction):
-            self.bank.dues.ask(index, ts, event.event_id, self.bank.columns.class_code(event.prediction))
+            self.bank.dues.ask(index, ts, event.event_id, event.prediction)
             self._rows.asked.append((index, event.event_id, event.version, event.source, event.prediction, ts))
 
     def take_label(self, joined: Joined) -> None:

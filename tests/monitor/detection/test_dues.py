@@ -226,7 +226,7 @@ def test_of_many_predictions_a_sample_waits() -> None:
 
 def test_what_became_of_a_label_is_decided_once_it_is_overdue() -> None:
     learnt = learn(*reference([600.0] * 1_000), ("a", "b", "(other)"), ())
-    waiting = Dues(learnt, "digest")
+    waiting = Dues(learnt, "digest", int)
     delays = {"in time": 100.0, "late": 1000.0, "gone": 2000.0, "never": None}
     for number, name in enumerate(delays):
         waiting.ask(number, number, name, number % 2)
@@ -245,7 +245,7 @@ def test_what_became_of_a_label_is_decided_once_it_is_overdue() -> None:
 
 def test_however_many_predictions_come_the_state_is_bounded() -> None:
     learnt = learn(*reference([MINUTE] * 1_000), ("a", "b", "(other)"), ())
-    waiting = Dues(learnt, "digest")
+    waiting = Dues(learnt, "digest", int)
     for number in range(10 * MOST):
         waiting.ask(number, 0.001 * number, f"{number}" * 40, 0)
     assert len(waiting) == MOST
