@@ -42,7 +42,8 @@ def incidents_list(
             who = incident.attribution
             named = [clean(name, 60) for name in (who.source, who.labeler, *who.features) if name]
             columns = [incident.id, incident.status, incident.severity, instant(incident.opened_at)]
-            columns += [clean(f"{incident.model} {incident.version}", 80), incident.verdict, ", ".join(named)]
+            sure = "" if incident.confidence is None else f" {incident.confidence:.0%}"
+            columns += [clean(f"{incident.model} {incident.version}", 80), incident.verdict + sure, ", ".join(named)]
             show(msgspec.to_builtins(incident), "  ".join(columns).rstrip(), output)
 
 

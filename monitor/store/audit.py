@@ -127,7 +127,8 @@ def of_transition(step: Transition, now: float) -> Act:
     """A step in an incident's life."""
     incident = step.incident
     who = incident.acknowledged_by if step.change == "acknowledged" else incident.resolved_by
-    detail = f"{incident.verdict} of version {incident.version}, {incident.severity}, {incident.status}"
+    sure = "" if incident.confidence is None else f", {incident.confidence:.0%} sure"
+    detail = f"{incident.verdict} of version {incident.version}, {incident.severity}, {incident.status}{sure}"
     return Act(now, who or TOCSIN, f"incident.{step.change}", incident.id, incident.model, detail)
 
 
