@@ -113,8 +113,10 @@ def _in_general(case: Case) -> Iterator[Objection]:
         if not case.labels:
             yield Objection(WEAK, "labels do not confirm it yet")
         if not case.versions:
-            yield Objection(STRONG, "no version has been new since the baseline")
-        if case.everybody("features"):
+            yield Objection(WEAK, "no version has been new since the baseline")
+        # What one source does to a feature shows in everybody's as well.
+        odd = {name for each in case.reasons for name in (*each.trigger, *each.features)}
+        if any(not odd.issuperset(each.features) for each in case.everybody("features")):
             weight = WEAK if case.labels else STRONG
             yield Objection(weight, "inputs of everybody have changed as well, which its surrogate does not know")
 

@@ -203,8 +203,9 @@ class _Answers:
         watch = next((watch for watch in self._from.watches() if watch.model == incident.model), None)
         lasts = incident.status is not Status.RESOLVED and incident.quiet_since is None
         found = incident.radius
-        if watch is not None and lasts and found is not None:
-            found = watch.reach(incident) or found
+        now = watch.reach(incident) if watch is not None and lasts else None
+        if found is not None and now is not None and now.last_index > found.last_index:
+            found = now  # what a watch knows of that began anew is less than what was told
         marks, why = self._from.marks.of(incident.model), because_of(incident.id)
         return Reach(found, sorted(mark.version for mark in marks.values() if mark.withdrawn and mark.why == why))
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
-from alerting.incident import Incident, Onset, Status
+from alerting.incident import Incident, Onset, Radius, Status
 from monitor.detection.answers import Answers
 from monitor.detection.drill import Drilled
 from monitor.detection.pipeline import Pipeline
@@ -59,7 +59,11 @@ NOW = 1_772_500_000.0
 """What the clock of the API says, always."""
 TOKENS = {name: f"{name}-2b7e151628aed2a6abf7158809cf4f3c" for name in PEOPLE}
 INCIDENTS = [
-    incident(id="a1", model="mail"),
+    incident(
+        id="a1",
+        model="mail",
+        radius=Radius(classes=("spam", "ham"), since=OPENED_AT - 900.0, until=OPENED_AT - 800.0, last_index=2_850),
+    ),
     incident(id="b2", opened_at=OPENED_AT + 60.0),
     incident(id="c3", opened_at=OPENED_AT + 60.0, status=Status.RESOLVED),
     incident(id="d4", model="mail", opened_at=OPENED_AT + 120.0, onset=Onset(OPENED_AT, float("-inf"), OPENED_AT)),

@@ -65,7 +65,7 @@ def test_a_verdict_that_nothing_speaks_against_is_not_certain() -> None:
             [finding(source="s1", alone=SURE), finding("answers", source="s1", alone=SURE)],
             {},
             Verdict.CLEAN_LABEL,
-            STRONG,
+            WEAK,
             "no version has been new since the baseline",
         ),
         (
@@ -115,6 +115,13 @@ def test_what_another_verdict_would_explain_as_well_is_told_and_counts(
     assert clause in judgement.against
     assert judgement.confidence is not None
     assert 0.0 < judgement.confidence <= round(MOST * (1 - weight), 2)
+
+
+def test_what_one_source_does_to_a_feature_is_not_held_against_it_where_it_shows_in_everybodys() -> None:
+    own = [finding(source="s1", alone=SURE), feature("x", source="s1", shift=2.0)]
+    changed = "inputs of everybody have changed as well, which its surrogate does not know"
+    assert changed not in judge([*own, feature("x")], NEW).against
+    assert changed in judge([*own, feature("y")], NEW).against
 
 
 def test_only_so_much_is_told_the_weightiest_first_and_names_are_cleaned() -> None:
