@@ -120,20 +120,21 @@ def _chance(freedom: int) -> float:
     return float(2.0 * gammaincinv(freedom / 2.0, 1.0 - CHANCE))
 
 
-def dispersion(scores: Floats) -> float:
-    """Variance of sums over runs of RUN consecutive events, over what independent events would have; at least 1.
+def dispersion(scores: Floats, run: int = RUN) -> float:
+    """Variance of sums over runs of consecutive events, over what independent events would have; at least 1.
 
     Autocorrelated events carry less information than they seem to. Evidence is divided by this number: bets are raised
     to the power of its inverse, as a likelihood is tempered. It is 1 if it is within two standard errors of 1.
 
     Args:
         scores: of consecutive events, shape (n,).
+        run: events in a run.
     """
-    runs = scores.size // RUN
+    runs = scores.size // run
     if runs < MIN_GROUP or (variance := float(scores.var())) == 0.0:
         return 1.0
-    sums = scores[: runs * RUN].reshape(runs, RUN).sum(axis=1)
-    ratio = float(sums.var(ddof=1) / (RUN * variance))
+    sums = scores[: runs * run].reshape(runs, run).sum(axis=1)
+    ratio = float(sums.var(ddof=1) / (run * variance))
     return ratio if ratio > 1.0 + 2.0 * math.sqrt(2.0 / (runs - 1)) else 1.0
 
 

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import Caution, Reference, dispersion, make_safe, mask, rise
+from detectors.bets import RUN, Caution, Reference, dispersion, make_safe, mask, rise
 from monitor.detection.grouping import Groups, counted
 from monitor.detection.slots import NAMED, SHARED
 
@@ -17,6 +17,8 @@ FLOODS = (0.15, 0.4)
 """By how much of what is left to 1 the share of who asks is bet to rise."""
 SESSION = 3.0
 """Events of one that are held to say no more than one, at least: whoever asks, asks again soon."""
+LONG_RUNS = 24
+"""Runs that the reference is cut into, to see how long sessions are."""
 GROWTH = 0.1
 """Share of all that is asked by which anybody may ask more while all is well: clients come and grow."""
 
@@ -31,7 +33,9 @@ def learn(names: Sequence[str | None], sources: tuple[str, ...], groups: Groups)
         return None
     code = {None: len(sources) + 1} | {name: place for place, name in enumerate(sources)}
     codes = np.array([code.get(name, len(sources)) for name in names], dtype=np.intp)
-    varies = max(SESSION, *(dispersion((codes == each).astype(np.float64)) for each in range(len(sources) + 2)))
+    asked = [(codes == each).astype(np.float64) for each in range(len(sources) + 2)]
+    runs = (RUN, max(codes.size // LONG_RUNS, RUN))  # sessions may be of any length
+    varies = max(SESSION, *(dispersion(scores, run) for scores in asked for run in runs))
     within = {partition: groups[partition] for partition in ("time", "hour")}
     return counted(codes, len(sources) + 2, within, varies)
 

@@ -8,6 +8,7 @@ from detectors.bets import Caution
 from monitor.detection.askers import FLOODS, GROWTH, bets, codes_of_slots, learn
 from monitor.detection.grouping import time_groups
 from monitor.detection.slots import NAMED, SHARED, Slots
+from monitor.detection.watch import Until
 from tests.kit.served import BEGAN, SOURCES, Cause, Row, World, label_flip, make_pipeline, records, transitions
 
 HOUR = 3600.0
@@ -102,6 +103,17 @@ def a_little_more(row: Row, rng: np.random.Generator) -> None:
 def test_traffic_as_it_varies_is_left_alone(seed: int, cause: Cause | None) -> None:
     world = World(seed=seed, predictions=8_500, onset=0, cause=cause, labelled=0.05)
     for step in make_pipeline(budget=1e5).process(records(world.events())):
+        assert not streams(step.incident)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_long_sessions_are_no_floods(seed: int) -> None:
+    def sessions(row: Row, _rng: np.random.Generator) -> None:
+        turn = int((row["ts"] - BEGAN) / 2_000.0)
+        row["source"] = SOURCES[int(np.random.default_rng([seed, turn]).integers(len(SOURCES)))]
+
+    world = World(seed=seed, predictions=6_500, onset=0, cause=sessions)
+    for step in transitions(world, budget=1e4, until=Until(events=5_000)):
         assert not streams(step.incident)
 
 
