@@ -60,7 +60,7 @@ def of_pair(bank: Bank, stream: int, counts: list[int]) -> What:
     """Two features go together otherwise than they did: by how much their correlation has changed."""
     pair = bank.baseline.pairs[stream]
     change = correlation(counts) - correlation(pair.reference.counts)
-    usual = 3.0 / math.sqrt(sum(pair.reference.counts))
+    usual = 2.0 / math.sqrt(sum(pair.reference.counts))
     name = f"pair/{pair.first}~{pair.second}"
     return What("pairs", Kind.BODY, name, change, usual, abs(change), features=(pair.first, pair.second))
 

@@ -54,7 +54,7 @@ def test_features_that_go_together_otherwise_are_covariate_drift(before: float, 
     evidence = found.evidence[0]
     assert (evidence.family, evidence.stream) == ("features", "pair/f04~f05")
     assert evidence.observed == pytest.approx(after - before, abs=0.6)
-    assert evidence.bound == pytest.approx(3.0 / np.sqrt(3000), abs=1e-4)
+    assert evidence.bound == pytest.approx(2.0 / np.sqrt(3000), abs=1e-4)
 
 
 def test_features_that_go_together_as_before_are_nothing() -> None:
