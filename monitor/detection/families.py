@@ -44,6 +44,8 @@ direction; where it is sure, fewer, as its doubt is smaller."""
 PAIRS_VARY = 1.5
 """Times the natural variation of features that is allowed to pairs: markets and seasons change how features go
 together, and a reference has seen few of them."""
+PAIRS_Z = 2.0
+"""Standard errors by which a bound on a pair is above its estimate, at least: many of its squares are rare."""
 PREDICTION_SHARE = 0.25
 """Share that the predicted class has of the budget of its family; features share the rest equally."""
 
@@ -113,7 +115,8 @@ def _pairs(baseline: Baseline, caution: Caution) -> _Bets:
 
 def pairs_caution(pairs: int, caution: Caution) -> Caution:
     """How far bounds on so many pairs stay away from estimates."""
-    return among(pairs, msgspec.structs.replace(caution, natural=PAIRS_VARY * caution.natural))
+    lenient = msgspec.structs.replace(caution, z=max(caution.z, PAIRS_Z), natural=PAIRS_VARY * caution.natural)
+    return among(pairs, lenient)
 
 
 def _outcomes(asked: Mapping[str, Question], columns: Columns, caution: Caution) -> Iterator[_Bets]:
