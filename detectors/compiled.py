@@ -35,13 +35,13 @@ def compiled() -> Walk:
         rows = np.ascontiguousarray(steps.rows)
         first = np.ones((streams, bets))
         start = np.concatenate([before.get(key, first) for key in keys]).reshape(len(keys), streams, bets)
-        divisors = np.empty((0, streams, bets))
-        if not factors.divisors.keys().isdisjoint(keys):
-            divisors = np.stack([factors.divisors.get(key, first) for key in keys])
-        limit = np.full((streams, bets), np.inf) if ceiling is None else ceiling
+        scales = np.empty((0, streams, bets))
+        if not factors.scales.keys().isdisjoint(keys):
+            scales = np.stack([factors.scales.get(key, first) for key in keys])
+        limit = np.empty((0, bets)) if ceiling is None else ceiling
         held, peaks = start.copy(), np.zeros((streams, bets))
-        kernel(factors.table, rows, turns, held, divisors, limit, peaks, np.empty((0, streams, bets)))
-        return _CompiledPath(kernel, factors.table, rows, turns, keys, start, held, divisors, limit, peaks)
+        kernel(factors.table, rows, turns, held, scales, limit, peaks, np.empty((0, streams, bets)))
+        return _CompiledPath(kernel, factors.table, rows, turns, keys, start, held, scales, limit, peaks)
 
     return walk
 
@@ -57,7 +57,7 @@ class _CompiledPath:
     keys: list[int]
     start: Floats
     held: Floats
-    divisors: Floats
+    scales: Floats
     limit: Floats
     peaks: Floats
 
@@ -69,8 +69,8 @@ class _CompiledPath:
         only = slice(stream, stream + 1)
         path = np.empty((len(self.rows), 1, self.table.shape[1]))
         rows, held = np.ascontiguousarray(self.rows[:, only]), self.start[:, only].copy()
-        divisors, limit = np.ascontiguousarray(self.divisors[:, only]), np.ascontiguousarray(self.limit[only])
-        self.kernel(self.table, rows, self.turns, held, divisors, limit, np.zeros_like(limit), path)
+        scales, limit = np.ascontiguousarray(self.scales[:, only]), np.ascontiguousarray(self.limit[only])
+        self.kernel(self.table, rows, self.turns, held, scales, limit, np.zeros_like(held[0]), path)
         return path[:, 0]
 
 
@@ -78,8 +78,10 @@ def _turns(keys: Codes) -> tuple[list[int], Codes]:
     """Which keys there are, and the place among them of each event's."""
     if not (keys != keys[0]).any():
         return [int(keys[0])], np.zeros(keys.size, dtype=np.intp)
-    names, turns = np.unique(keys, return_inverse=True)
-    return names.tolist(), turns
+    names = np.bincount(keys).nonzero()[0]  # keys are small numbers; sorting them would take longer than the walk
+    places = np.empty(int(names[-1]) + 1, dtype=np.intp)
+    places[names] = np.arange(names.size)
+    return names.tolist(), places[keys]
 
 
 def _follow(
@@ -87,7 +89,7 @@ def _follow(
     rows: Codes,
     turns: Codes,
     held: Floats,
-    divisors: Floats,
+    scales: Floats,
     limit: Floats,
     peaks: Floats,
     path: npt.NDArray[np.float64],
@@ -99,9 +101,11 @@ def _follow(
             row = rows[event, stream]
             for bet in range(table.shape[1]):
                 factor = table[row, bet]
-                if divisors.shape[0] > 0:
-                    factor /= divisors[key, stream, bet]
-                now = min(held[key, stream, bet] * factor + 1.0, limit[stream, bet])
+                if scales.shape[0] > 0:
+                    factor *= scales[key, stream, bet]
+                now = held[key, stream, bet] * factor + 1.0
+                if limit.shape[0] > 0:
+                    now = min(now, limit[stream, bet])
                 held[key, stream, bet] = now
                 peaks[stream, bet] = max(peaks[stream, bet], now)
                 if path.shape[0] > 0:

@@ -25,8 +25,8 @@ class Factors:
 
     table: Floats
     """Shape (rows, bets)."""
-    divisors: Mapping[int, Floats]
-    """For some keys, what to divide the factors by, shape (streams, bets)."""
+    scales: Mapping[int, Floats]
+    """For some keys, what to multiply the factors by, shape (streams, bets)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def arrays(factors: Factors, steps: Steps, before: Mapping[int, Floats], ceiling
     path = _workspace.array((*rows.shape, bets))
     np.take(factors.table, rows, axis=0, out=path, mode="clip")  # the other modes make a copy first
     for rank, key in enumerate(rounds.keys):
-        if key in factors.divisors:
-            path[rounds.places(rank)] /= factors.divisors[key]
+        if key in factors.scales:
+            path[rounds.places(rank)] *= factors.scales[key]
     first = np.ones((streams, bets))
     now = np.concatenate([before.get(key, first) for key in rounds.keys]).reshape(len(rounds.keys), streams, bets)
     multiply, add = np.multiply, np.add

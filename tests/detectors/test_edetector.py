@@ -36,7 +36,7 @@ class Plain:
             for bet in range(family.bets):
                 factor = float(self.tables[key % kinds * family.streams + stream, code, bet])
                 if key in self.divisors:
-                    factor /= float(self.divisors[key][stream, bet])
+                    factor *= 1.0 / float(self.divisors[key][stream, bet])
                 weight = float(family.weights[stream, bet])
                 ceiling = 1.0 + OVERSHOOT * family.threshold / weight
                 held[stream][bet] = min(held[stream][bet] * factor + 1.0, ceiling)
