@@ -1,4 +1,4 @@
-"""The walk of `detectors.walk`, compiled when the process begins: several times faster, and wants the extra `fast`."""
+"""The walk of `detectors.walk`, compiled when the process begins: in less than half the time, with the extra `fast`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -136,7 +136,7 @@ def _kept_back(due: Sequence[Finding]) -> str | None:
 def _selected(finding: Finding, kept_back: str | None) -> bool:
     """Whether errors in a class have risen only because the labels of the right answers are kept back."""
     everybody = finding.source is None and finding.labeler is None
-    return finding.watched == "confusion" and everybody and finding.class_from == kept_back is not None
+    return kept_back is not None and finding.watched == "confusion" and everybody and finding.class_from == kept_back
 
 
 def _judge_dues(due: Sequence[Finding], kept_back: str | None) -> tuple[Verdict, list[Finding]]:

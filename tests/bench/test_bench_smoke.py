@@ -160,8 +160,7 @@ def test_the_budget_is_kept_in_every_world() -> None:
     rows = list(run_length.run(run_length.SIZES["quick"], 1))
     assert len(rows) == 11
     for row in rows:
-        if row["alarms"]:  # of so few runs the average is not known well
-            assert row["mean"] + 2 * row["error"] >= row["budget"], row
+        assert row["at_least"] >= row["budget"], row
     assert run_length.table(rows).count("\n") == len(rows) + 1
 
 
