@@ -236,8 +236,9 @@ def test_sigterm_drains_and_a_second_one_ends_at_once(
         replica.start()
         wait_until(lambda: sum(offsets(path).values()) > 0, replica.said)
         assert replica.end() == 0
+        sent = len(server.requests)  # where the first of them had come to an incident
         replica.start()
-        server.wait_for(1)
+        server.wait_for(sent + 1)
         replica.send(signal.SIGTERM)
         wait_until(lambda: replica.said().count('"stopping"') == 2, replica.said)  # now it waits for that message
         assert replica.end() == -signal.SIGTERM
