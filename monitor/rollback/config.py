@@ -52,6 +52,8 @@ class RollbackConfig(Section):
     """The mode of single models, where it differs from `mode`."""
 
     # What the evidence has to be.
+    min_confidence: float = Field(default=0.6, ge=0, lt=1)
+    """How sure the verdict must be, as a share of 1; 0 asks nothing of it."""
     min_families: int = Field(default=2, ge=1, le=2)
     """Families of evidence that must agree: labels, answers."""
     min_effect: float = Field(default=0.05, ge=0, lt=1)

@@ -102,6 +102,7 @@ def judge(action: Action, case: Case, config: RollbackConfig, now: float) -> Jud
         looked = (served.version, weighed.count, weighed.hits)
     missing = [
         *weighed.missing,
+        *_unsure(incident, config),
         *_too_few(weighed, config),
         *_unconfirmed(weighed, looked, config),
         *_not_now(incident, served.last, config, now),
@@ -208,6 +209,13 @@ def worse(target: str, bad: str, answers: Answers, config: RollbackConfig) -> st
     if before.wrong * now.labels < now.wrong * before.labels:
         return None
     return f"{target} was wrong at least as often in its labelled answers as {bad} is"
+
+
+def _unsure(incident: Incident, config: RollbackConfig) -> list[str]:
+    """Whether another verdict is about as likely; what an earlier release has stored does not say how sure it is."""
+    if (incident.confidence or 0.0) >= config.min_confidence:
+        return []
+    return [f"it is less than {config.min_confidence:.0%} sure that this is {incident.verdict}"]
 
 
 def _too_few(weighed: Weighed, config: RollbackConfig) -> list[str]:

@@ -244,6 +244,20 @@ def test_labels_that_are_kept_back_are_no_reason_for_another_model() -> None:
     assert found.reasons[0].startswith("labels are kept back")
 
 
+@pytest.mark.parametrize("confidence", [0.59, 0.0, None])
+def test_a_verdict_that_may_well_be_another_is_held_whatever_else_is_known(confidence: float | None) -> None:
+    doubtful = incident(confidence=confidence)
+    found = judged(answers(), about=doubtful)
+    assert (found.outcome, found.reasons) == (Outcome.HOLD, ("it is less than 60% sure that this is label_flip",))
+    assert found.families == ("labels", "answers")
+    assert judged(answers(), about=doubtful, min_confidence=0).outcome is Outcome.ACT
+
+
+def test_a_verdict_that_is_sure_enough_is_acted_on() -> None:
+    assert judged(answers(), about=incident(confidence=0.6)).outcome is Outcome.ACT
+    assert judged(answers(), about=incident(confidence=0.94), min_confidence=0.95).outcome is Outcome.HOLD
+
+
 def test_a_small_effect_is_held() -> None:
     assert judged(answers(flipped=0.3), min_effect=0.2).outcome is Outcome.ACT
     assert judged(answers(flipped=0.3), min_effect=0.4).outcome is Outcome.HOLD
@@ -389,6 +403,8 @@ def test_a_model_may_have_a_mode_of_its_own() -> None:
         {"max_age": 0},
         {"proposal_expires": 0},
         {"min_families": 0},
+        {"min_confidence": 1},
+        {"min_confidence": -0.1},
         {"modes": "auto"},
         {"witnesses": ["nobody"]},
         {"max_share": 0},
