@@ -94,6 +94,22 @@ def _incidents() -> Row:
                 unit="dateTimeAsIso",
                 links=[TO_INCIDENT, TO_MODEL],
             ),
+            listing(
+                "How sure, and how far",
+                "How sure each verdict is, and what was answered since the early end of its onset. Below 60 % a verdict"
+                " was right in one case of three; the board of the model says what speaks against it.",
+                {
+                    "Sure, %": Query(
+                        f"100 * max by (incident, model) (tocsin_incident_confidence_ratio{{{MODEL}}})",
+                        "incident,model",
+                    ),
+                    "Predictions served since": Query(
+                        f'sum by (incident, model) (tocsin_incident_reach_events{{{MODEL},kind="predictions"}})',
+                        "incident,model",
+                    ),
+                },
+                links=[TO_INCIDENT, TO_MODEL],
+            ),
             lines(
                 "Incidents firing",
                 "How many incidents are firing, by verdict.",

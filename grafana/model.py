@@ -17,7 +17,7 @@ def board() -> Dashboard:
         "tocsin-model",
         "Model detail",
         why,
-        [_now(), _what_is_held_against_it(), _traffic(), _baseline()],
+        [_now(), _what_is_held_against_it(), _how_sure_and_how_far(), _traffic(), _baseline()],
         one_model=True,
     )
 
@@ -88,6 +88,44 @@ def _what_is_held_against_it() -> Row:
                 },
                 unit="dateTimeFromNow",
                 links=[TO_INCIDENT, TO_FORENSICS],
+                width=8,
+            ),
+        ],
+    )
+
+
+def _how_sure_and_how_far() -> Row:
+    return Row(
+        "How sure, and how far",
+        [
+            lines(
+                "How sure",
+                "How sure the verdict of each open incident is. Below 60 % one in three was right, and no alias is"
+                " moved (`rollback.min_confidence`).",
+                Query(f"max by (incident) (tocsin_incident_confidence_ratio{{{MODEL}}})", "{{incident}}"),
+                unit="percentunit",
+                width=6,
+            ),
+            listing(
+                "What speaks against it",
+                "What the next best verdict would explain as well; 1 is the weightiest.",
+                {
+                    "Rank": Query(
+                        f"sort(max by (incident, objection) (tocsin_incident_objection_rank{{{MODEL}}}))",
+                        "objection,incident",
+                    )
+                },
+                links=[TO_INCIDENT],
+                width=10,
+            ),
+            lines(
+                "Reach",
+                "Events since the early end of the onset: predictions by version, inputs and labels of whom the"
+                " incident names.",
+                Query(
+                    f"max by (incident, kind, name) (tocsin_incident_reach_events{{{MODEL}}})",
+                    "{{incident}}: {{kind}} {{name}}",
+                ),
                 width=8,
             ),
         ],

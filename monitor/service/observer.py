@@ -2,9 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from alerting.incident import Change, Transition
+from alerting.incident import Change, Incident, Transition
 from monitor.detection.doubts import Suspect
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.standing import loudest
@@ -74,6 +74,13 @@ class Observer:
         reacting.opened_at.set_all(
             {(i.id, i.model, i.version, i.verdict.value, i.severity.value): i.opened_at for i in firing}
         )
+        reacting.confidence.set_all({(i.id, i.model): i.confidence for i in firing if i.confidence is not None})
+        reacting.objection.set_all(
+            {(i.id, i.model, clause): float(rank) for i in firing for rank, clause in enumerate(i.against, 1)}
+        )
+        reacting.reach.set_all(
+            {(i.id, i.model, kind, name): float(count) for i in firing for kind, name, count in _reach(i)}
+        )
 
     def committed(
         self, changed: Iterable[Watch], pipelines: Sequence[Pipeline], source: EventSource, seconds: float
@@ -121,3 +128,16 @@ class Observer:
         for family, level in watch.bank.highest().items():
             detection.statistic.at(model, family).set(level)
         detection.evidence.set_group(model, loudest(watch.bank))
+
+
+def _reach(incident: Incident) -> Iterator[tuple[str, str, int]]:
+    """What has been counted since the early end of the onset: kind, of which version or of whom, events."""
+    radius, who = incident.radius, incident.attribution
+    if radius is None:
+        return
+    for served in radius.versions:
+        yield "predictions", served.version, served.predictions
+    if radius.inputs is not None:
+        yield "inputs", who.source or "", radius.inputs
+    if radius.labels is not None:
+        yield "labels", who.labeler or who.source or "", radius.labels

@@ -150,6 +150,28 @@ class Reacting:
             "verdict",
             "severity",
         )
+        self.confidence = make.gauge(
+            "incident_confidence_ratio",
+            "How sure the verdict of each incident that is firing is; none of what is seen and not inferred.",
+            "incident",
+            "model",
+        )
+        self.objection = make.gauge(
+            "incident_objection_rank",
+            "What speaks against each incident that is firing: three clauses at most, 1 is the weightiest.",
+            "incident",
+            "model",
+            "objection",
+        )
+        self.reach = make.gauge(
+            "incident_reach_events",
+            "Events since the early end of the onset of each incident that is firing: predictions by version,"
+            " inputs and labels by whom it names.",
+            "incident",
+            "model",
+            "kind",
+            "name",
+        )
         self.opened = make.counter("incidents_total", "Incidents opened, by their first verdict.", "model", "verdict")
         self.transitions = make.counter(
             "transitions_total", "Steps of incidents: opened, updated, resolved.", "model", "verdict", "change"

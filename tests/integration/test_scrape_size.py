@@ -76,6 +76,10 @@ def fill(metrics: Metrics, watches: dict[str, Watch]) -> None:
         metrics.reacting.opened.at(model, Verdict.LABEL_FLIP).inc()
         metrics.reacting.open.at(model, Verdict.LABEL_FLIP, "critical").set(1)
         metrics.reacting.opened_at.at("0123456789ab", model, "1", Verdict.LABEL_FLIP, "critical").set(1.7e9)
+        metrics.reacting.confidence.at("0123456789ab", model).set(0.81)
+        for place in range(3):
+            metrics.reacting.objection.at("0123456789ab", model, f"something that speaks against it, {place}").set(1)
+            metrics.reacting.reach.at("0123456789ab", model, "predictions", str(place)).set(12345)
         metrics.reacting.rollbacks.at(model, "done").inc()
         metrics.reacting.actions.at(model, "done").set(1)
         metrics.reacting.last_rollback.at(model).set(1.7e9)
