@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from detectors.walk import Codes, Factors, Floats, Path, Steps, Walk
 
-_Kernel = Callable[[Floats, Codes, Codes, Floats, Floats, Floats, Floats, Floats], None]
-_SIGNATURE = (
-    "void(float64[:,::1], intp[:,::1], intp[::1], float64[:,:,::1], float64[:,:,::1], float64[:,::1], "
-    "float64[:,::1], float64[:,:,::1])"
+_Kernel = Callable[[Floats, int, int, Codes, Codes, Codes, Floats, Floats, Floats, Floats, Floats], None]
+_FOLLOW = (
+    "void(float64[:,::1], intp, intp, intp[:,::1], intp[::1], intp[::1], float64[:,:,::1], float64[:,:,::1], "
+    "float64[:,::1], float64[:,::1], float64[:,:,::1])"
 )
+_TURNS = "Tuple((intp[::1], intp[::1]))(intp[::1])"
 
 
 class NotInstalledError(Exception):
@@ -27,21 +27,35 @@ def compiled() -> Walk:
         from numba import njit  # noqa: PLC0415 - optional, and takes a second
     except ImportError as error:
         raise NotInstalledError(f"no compiler ({error}); install tocsin[fast]") from error
-    kernel: _Kernel = njit(_SIGNATURE, nogil=True, error_model="numpy")(_follow)
+    kernel: _Kernel = njit(_FOLLOW, nogil=True, error_model="numpy")(_follow)
+    turns_of: Callable[[Codes], tuple[Codes, Codes]] = njit(_TURNS, nogil=True)(_turns)
 
     def walk(factors: Factors, steps: Steps, before: Mapping[int, Floats], ceiling: Floats | None) -> Path:
-        streams, bets = steps.rows.shape[1], factors.table.shape[1]
-        keys, turns = _turns(steps.keys)
-        rows = np.ascontiguousarray(steps.rows)
+        streams, bets = factors.streams, factors.table.shape[1]
+        steps = Steps(np.ascontiguousarray(steps.keys), np.ascontiguousarray(steps.codes))
+        names, turns = turns_of(steps.keys)
+        keys = names.tolist()
         first = np.ones((streams, bets))
         start = np.concatenate([before.get(key, first) for key in keys]).reshape(len(keys), streams, bets)
         scales = np.empty((0, streams, bets))
         if not factors.scales.keys().isdisjoint(keys):
             scales = np.stack([factors.scales.get(key, first) for key in keys])
         limit = np.empty((0, bets)) if ceiling is None else ceiling
-        held, peaks = start.copy(), np.zeros((streams, bets))
-        kernel(factors.table, rows, turns, held, scales, limit, peaks, np.empty((0, streams, bets)))
-        return _CompiledPath(kernel, factors.table, rows, turns, keys, start, held, scales, limit, peaks)
+        walked = _CompiledPath(kernel, factors, steps, turns, keys, start, scales, limit, start.copy(), first - 1.0)
+        kernel(
+            factors.table,
+            factors.codes,
+            factors.kinds,
+            steps.codes,
+            steps.keys,
+            turns,
+            walked.held,
+            scales,
+            limit,
+            walked.peaks,
+            np.empty((0, streams, bets)),
+        )
+        return walked
 
     return walk
 
@@ -51,14 +65,14 @@ class _CompiledPath:
     """Where a walk began and ended; what lies between is walked again, for the few streams of which somebody asks."""
 
     kernel: _Kernel
-    table: Floats
-    rows: Codes
+    factors: Factors
+    steps: Steps
     turns: Codes
     keys: list[int]
     start: Floats
-    held: Floats
     scales: Floats
     limit: Floats
+    held: Floats
     peaks: Floats
 
     @property
@@ -66,47 +80,72 @@ class _CompiledPath:
         return {key: held.copy() for key, held in zip(self.keys, self.held, strict=True)}
 
     def of(self, stream: int) -> Floats:
-        only = slice(stream, stream + 1)
-        path = np.empty((len(self.rows), 1, self.table.shape[1]))
-        rows, held = np.ascontiguousarray(self.rows[:, only]), self.start[:, only].copy()
-        scales, limit = np.ascontiguousarray(self.scales[:, only]), np.ascontiguousarray(self.limit[only])
-        self.kernel(self.table, rows, self.turns, held, scales, limit, np.zeros_like(held[0]), path)
+        factors, only = self.factors, slice(stream, stream + 1)
+        kinds, codes, bets = factors.kinds, factors.codes, factors.table.shape[1]
+        table = factors.table.reshape(kinds, factors.streams, codes, bets)[:, stream].copy()
+        events = np.ascontiguousarray(self.steps.codes[:, only])
+        held, scales = self.start[:, only].copy(), np.ascontiguousarray(self.scales[:, only])
+        limit = np.ascontiguousarray(self.limit[only])
+        path = np.empty((len(events), 1, bets))
+        self.kernel(
+            table.reshape(-1, bets),
+            codes,
+            kinds,
+            events,
+            self.steps.keys,
+            self.turns,
+            held,
+            scales,
+            limit,
+            np.zeros_like(held[0]),
+            path,
+        )
         return path[:, 0]
 
 
-def _turns(keys: Codes) -> tuple[list[int], Codes]:
-    """Which keys there are, and the place among them of each event's."""
-    if not (keys != keys[0]).any():
-        return [int(keys[0])], np.zeros(keys.size, dtype=np.intp)
-    names = np.bincount(keys).nonzero()[0]  # keys are small numbers; sorting them would take longer than the walk
-    places = np.empty(int(names[-1]) + 1, dtype=np.intp)
-    places[names] = np.arange(names.size)
-    return names.tolist(), places[keys]
+def _turns(keys: Codes) -> tuple[Codes, Codes]:
+    """Which keys there are, and the place among them of each event's; keys are small numbers."""
+    places = np.full(keys.max() + 1, -1, dtype=np.intp)
+    names = np.empty(min(keys.size, places.size), dtype=np.intp)
+    turns = np.empty(keys.size, dtype=np.intp)
+    known = 0
+    for event in range(keys.size):
+        key = keys[event]
+        if places[key] < 0:
+            places[key] = known
+            names[known] = key
+            known += 1
+        turns[event] = places[key]
+    return names[:known], turns
 
 
 def _follow(
     table: Floats,
-    rows: Codes,
+    codes: int,
+    kinds: int,
+    events: Codes,
+    keys: Codes,
     turns: Codes,
     held: Floats,
     scales: Floats,
     limit: Floats,
     peaks: Floats,
-    path: npt.NDArray[np.float64],
+    path: Floats,
 ) -> None:
     """Walk over all events, for each stream and bet; `held` and `peaks` are changed, and `path` unless it is empty."""
-    for event in range(rows.shape[0]):
-        key = turns[event]
-        for stream in range(rows.shape[1]):
-            row = rows[event, stream]
+    for event in range(events.shape[0]):
+        turn = turns[event]
+        start = keys[event] % kinds * events.shape[1] * codes
+        for stream in range(events.shape[1]):
+            row = start + stream * codes + events[event, stream]
             for bet in range(table.shape[1]):
                 factor = table[row, bet]
                 if scales.shape[0] > 0:
-                    factor *= scales[key, stream, bet]
-                now = held[key, stream, bet] * factor + 1.0
+                    factor *= scales[turn, stream, bet]
+                now = held[turn, stream, bet] * factor + 1.0
                 if limit.shape[0] > 0:
                     now = min(now, limit[stream, bet])
-                held[key, stream, bet] = now
+                held[turn, stream, bet] = now
                 peaks[stream, bet] = max(peaks[stream, bet], now)
                 if path.shape[0] > 0:
                     path[event, stream, bet] = now

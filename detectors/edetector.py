@@ -142,25 +142,26 @@ class Family:
         self.excursions: dict[tuple[int, int], Excursion] = {}
         # Multiplying is faster than dividing.
         scales = {key: 1.0 / divisor for key, divisor in (divisors or {}).items()}
-        self._factors = Factors(np.ascontiguousarray(tables).reshape(-1, self.bets), scales)
+        self._factors = Factors(np.ascontiguousarray(tables).reshape(-1, self.bets), scales, self.streams, self.codes)
         self._walk = walk
-        self._kinds = tables.shape[0] // self.streams
-        self._offsets = np.arange(self.streams) * self.codes
+        self._spent = weights.sum(axis=1)
         self._ceiling = 1.0 + OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
 
     def run(self, batch: Batch) -> Step:
         """Compute what `batch` does, without doing it."""
         if batch.index.size == 0:
             return Step({}, {}, [])
-        steps = Steps(batch.keys, self._rows(batch))
+        steps = Steps(batch.keys, batch.codes)
         path = self._walk(self._factors, steps, self.statistic, None)
         highest = self._highest(path)
-        if not highest.max() < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
+        loudest = highest.max()
+        if not loudest < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
             path = self._walk(self._factors, steps, self.statistic, self._ceiling)
             highest = self._highest(path)
         step = Step(path.last, {}, [])
-        self._follow_loud(batch, path, np.flatnonzero(highest >= QUIET * self.threshold), step)
-        step.changes.sort()
+        if self.excursions or not loudest < QUIET * self.threshold:
+            self._follow_loud(batch, path, (highest >= QUIET * self.threshold).nonzero()[0], step)
+            step.changes.sort()
         return step
 
     def accept(self, step: Step) -> None:
@@ -182,23 +183,16 @@ class Family:
         if not self.statistic:
             return {}
         held = np.stack(list(self.statistic.values()))
-        levels = np.einsum("ksb,sb->ks", held, self.weights) - self.weights.sum(axis=1)
+        levels = np.einsum("ksb,sb->ks", held, self.weights) - self._spent
         return dict(zip(self.statistic, levels, strict=True))
 
     def leading_bet(self, key: int, stream: int) -> int:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))
 
-    def _rows(self, batch: Batch) -> Codes:
-        """Which row of the factors each event means in each stream, shape (n, streams)."""
-        rows: Codes = batch.codes + self._offsets
-        if self._kinds > 1:
-            rows += (batch.keys % self._kinds * (self.streams * self.codes))[:, np.newaxis]
-        return rows
-
     def _highest(self, path: Path) -> Floats:
         """An upper bound of the weighted statistic of each stream along a path, shape (streams,)."""
-        return np.asarray(((path.peaks - 1.0) * self.weights).sum(axis=1) * _ROUNDING)
+        return np.asarray((path.peaks * self.weights).sum(axis=1) * _ROUNDING - self._spent)
 
     def _follow_loud(self, batch: Batch, path: Path, suspects: Codes, step: Step) -> None:
         """Follow each excursion that may have begun in one of the streams `suspects`, gone on or ended."""

@@ -5,7 +5,7 @@ disagrees with its surrogate where both used to agree. The surrogate is a softma
 cells (distillation: Hinton, Vinyals and Dean 2015, arXiv:1503.02531); it never learns again, so nobody can teach it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ Codes = npt.NDArray[np.intp]
 SURE = (0.8, 0.97)
 """Probabilities from which the surrogate is fairly sure, and sure. Below the first it has no say: where it does not
 know the answer, a change of the mix of classes would look like a change of the model."""
+_SURE = np.array(SURE)
 LEVELS = len(SURE)
 UNSURE = -1
 """The kind of an event that the surrogate has no say about."""
@@ -39,14 +40,18 @@ class Surrogate(msgspec.Struct, frozen=True):
     weights: tuple[float, ...]
     """Shape (streams + 1, classes), row by row; the last row is the intercept."""
 
-    def kinds(self, scores: Floats) -> Codes:
-        """Expected class and level of certainty of each row: `class * LEVELS + level`, or UNSURE; shape (n,).
+    def judge(self) -> Callable[[Floats], Codes]:
+        """A function from normal scores of the cells, shape (n, streams), to kinds, shape (n,).
 
-        Args:
-            scores: normal scores of the cells, shape (n, streams).
+        A kind is the expected class and the level of certainty: `class * LEVELS + level`, or UNSURE.
         """
         weights = np.array(self.weights).reshape(-1, self.classes)
-        return _kinds(scores @ weights[:-1] + weights[-1])
+        coefficients, intercept = weights[:-1], weights[-1]
+        return lambda scores: _kinds(scores @ coefficients + intercept)
+
+    def kinds(self, scores: Floats) -> Codes:
+        """The same, once; for many batches keep a `judge`."""
+        return self.judge()(scores)
 
 
 def score_tables(cells: Sequence[Cells]) -> Floats:
@@ -87,7 +92,7 @@ def _kinds(logits: Floats) -> Codes:
     expected = logits.argmax(axis=1)
     with np.errstate(under="ignore"):
         certainty = 1.0 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
-    level = np.searchsorted(SURE, certainty) - 1
+    level = _SURE.searchsorted(certainty) - 1
     return np.asarray(np.where(level < 0, UNSURE, expected * LEVELS + level), dtype=np.intp)
 
 

@@ -24,17 +24,24 @@ class Factors:
     """What events multiply the statistics by."""
 
     table: Floats
-    """Shape (rows, bets)."""
+    """Shape (kinds x streams x codes, bets): key k uses the rows of kind k modulo kinds."""
     scales: Mapping[int, Floats]
     """For some keys, what to multiply the factors by, shape (streams, bets)."""
+    streams: int
+    codes: int
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of keys there are."""
+        return len(self.table) // (self.streams * self.codes)
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Events to walk over: which key each feeds, shape (n,), and its row of factors in each stream, (n, streams)."""
+    """Events to walk over: which key each feeds, shape (n,), and its code in each stream, (n, streams)."""
 
     keys: Codes
-    rows: Codes
+    codes: Codes
 
 
 class Path(Protocol):
@@ -114,7 +121,7 @@ def arrays(factors: Factors, steps: Steps, before: Mapping[int, Floats], ceiling
     would depend on how events were cut into batches.
     """
     rounds = Rounds.of(steps.keys)
-    rows = steps.rows[rounds.rows]
+    rows = _rows(factors, steps)[rounds.rows]
     streams, bets = rows.shape[1], factors.table.shape[1]
     path = _workspace.array((*rows.shape, bets))
     np.take(factors.table, rows, axis=0, out=path, mode="clip")  # the other modes make a copy first
@@ -135,3 +142,11 @@ def arrays(factors: Factors, steps: Steps, before: Mapping[int, Floats], ceiling
                     np.minimum(after, ceiling, out=after)
                 now = after
     return _ArrayPath(rounds, path)
+
+
+def _rows(factors: Factors, steps: Steps) -> Codes:
+    """Which row of the factors each event means in each stream, shape (n, streams)."""
+    rows: Codes = steps.codes + np.arange(factors.streams) * factors.codes
+    if factors.kinds > 1:
+        rows += (steps.keys % factors.kinds * (factors.streams * factors.codes))[:, np.newaxis]
+    return rows

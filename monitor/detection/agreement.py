@@ -36,19 +36,19 @@ class Agreement:
     """Holds a model's answers against its surrogate."""
 
     def __init__(self, surrogate: Surrogate, baseline: Baseline) -> None:
-        self._surrogate = surrogate
+        self._judge = surrogate.judge()
         names = list(baseline.features)
         served = sorted(baseline.features.keys() - ANSWERS)
         self._places = np.array([names.index(name) for name in served])
-        self._tables = score_tables([baseline.features[name].cells for name in served])
-        self._streams = np.arange(len(served))
+        tables = score_tables([baseline.features[name].cells for name in served])
+        self._scores, self._starts = tables.ravel(), np.arange(len(served)) * tables.shape[1]
         self._output = names.index(PREDICTION)
         self._classes = _class_of_code(baseline)
 
     def of(self, codes: Codes) -> Judged:
         """Judge coded events, shape (n, streams) as the baseline has them."""
         outcomes = self._classes[codes[:, self._output]]
-        kinds = self._surrogate.kinds(self._tables[self._streams, codes[:, self._places]])
+        kinds = self._judge(self._scores.take(codes.take(self._places, axis=1) + self._starts))
         rows = np.flatnonzero((outcomes >= 0) & (kinds != UNSURE))
         return Judged(rows, kinds[rows], outcomes[rows])
 

@@ -26,11 +26,13 @@ class Attention:
         self._waiting: list[Named] = []
         self._alarming = Counter[str]()
 
-    def due(self, changes: Iterable[Named]) -> int | None:
+    def due(self, changes: Sequence[Named]) -> int | None:
         """The index of the event at which further changes, in the order of events, are worth a look; None if nowhere.
 
         It does not depend on how many of them are given at a time, as long as they are then taken in.
         """
+        if not changes:
+            return None
         waiting, alarming = Counter(name for name, _ in self._waiting), self._alarming.copy()
         for name, change in changes:
             waiting[name] += 1

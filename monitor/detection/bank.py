@@ -118,26 +118,29 @@ class Bank:
         Stop where what alarms has changed so that it is worth a look, and give the caller the moment.
         Cutting the same events into other batches gives the same moments and the same state.
         """
-        batches, events = self._batches(features, labels, dues), np.sort(np.concatenate([features.index, labels.index]))
-        done, size = 0, self._block
-        while done < events.size:
-            end = stop = int(events[min(done + size, events.size) - 1])
+        batches = self._batches(features, labels, dues)
+        edges = [int(each) for index in (features.index, labels.index) if index.size for each in index[[0, -1]]]
+        at, last, size = min(edges, default=0), max(edges, default=-1), self._block
+        while at <= last:
+            end = stop = min(at + size - 1, last)
             steps = self._run(batches, end)
-            due = self._attention.due(_changes(steps))
+            changes = _changes(steps)
+            due = self._attention.due(changes)
             if due is not None and due < end:
                 stop, steps = due, self._run(batches, due)
+                changes = _changes(steps)
             for name, step in steps.items():
                 self.families[name].accept(step)
-            self._attention.take(_changes(steps))
+            self._attention.take(changes)
             for memory in (self.suspects, self.recent_answers, self.recent_labels, self.recent_dues):
                 memory.settle(stop)
             if due is not None:
                 news = ((name, change) for name, change in self._attention.look() if change.turn is not Turn.OVER)
                 changed = frozenset(Place(name, change.key, change.stream) for name, change in news)
                 yield Moment(stop, self._moment_ts(stop, features, labels), changed)
-            batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
-            before, done = done, int(events.searchsorted(stop, side="right"))
-            size = min(max(2 * (done - before), LEAST), self._block)
+            if stop < last:
+                batches = {name: rest for name, batch in batches.items() if (rest := batch.after(stop)).index.size}
+            at, size = stop + 1, min(max(2 * (stop + 1 - at), LEAST), self._block)
 
     def alarming(self) -> list[tuple[Place, Excursion]]:
         """Every stream that has reached the budget and has not recovered."""
@@ -219,7 +222,9 @@ class Bank:
             if self.baseline.askers is not None:
                 batches["sources"] = self._asked(features)
             if self.agreement is not None:
-                self._add_answers(batches, features, self.agreement.of(features.codes))
+                answers = self.agreement.of(features.codes)
+                if answers.rows.size:
+                    self._add_answers(batches, features, answers)
         if not labels.index.size:
             return batches
         batches["confusion"] = Batch(labels.index, labels.predicted_at, labels.labels, labels.outcomes[:, np.newaxis])

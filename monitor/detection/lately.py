@@ -38,10 +38,11 @@ class Lately:
 
     def take(self, features: FeatureColumns, labels: LabelColumns) -> None:
         """Count events."""
-        self.sources += np.bincount(features.sources, minlength=self.sources.size)
-        self._fade(self.sources)
         count = len(self.confusion)
-        if count:
+        if features.index.size:
+            self.sources += np.bincount(features.sources, minlength=self.sources.size)
+            self._fade(self.sources)
+        if count and labels.index.size:
             pairs = np.bincount(labels.labels * count + labels.outcomes, minlength=count * count)
             self.confusion += pairs.reshape(count, count)
             self._fade(self.confusion)

@@ -127,11 +127,16 @@ def _page(sheet: Sheet, first: int, stop: int, began: float, ended: float) -> Pa
         stop - first,
         began,
         ended,
-        Counter(sheet.versions[asked]),
-        Counter(sheet.sources[inputs]),
-        Counter(sheet.source_labels[labels]),
-        Counter(sheet.labeler_labels[labels]),
+        _counted(sheet.versions[asked]),
+        _counted(sheet.sources[inputs]),
+        _counted(sheet.source_labels[labels]),
+        _counted(sheet.labeler_labels[labels]),
     )
+
+
+def _counted(names: Sequence[Name]) -> dict[Name, int]:
+    """How often each name came; a Counter of nothing would take as long as one of a page."""
+    return Counter(names) if names else {}
 
 
 def _both(page: Page, other: Page) -> Page:

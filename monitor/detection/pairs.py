@@ -35,8 +35,9 @@ class Pairs:
 
     def of(self, codes: Codes) -> Codes:
         """The codes of the pairs, shape (n, pairs), from those of all features, shape (n, streams)."""
-        held = self._octiles[codes[:, self._columns] + self._starts]
-        return np.asarray(FOLDED.ravel()[held[:, self._first] * (OCTILES + 1) + held[:, self._second]])
+        held = self._octiles.take(codes.take(self._columns, axis=1) + self._starts)
+        squares = held.take(self._first, axis=1) * (OCTILES + 1) + held.take(self._second, axis=1)
+        return np.asarray(FOLDED.take(squares))
 
 
 def rank(features: Mapping[str, FeatureReference], codes: Mapping[str, Codes]) -> list[tuple[str, str]]:

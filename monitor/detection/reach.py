@@ -13,7 +13,8 @@ from monitor.detection.slots import Slots
 def sheet(
     features: FeatureColumns,
     labels: LabelColumns,
-    asked: Sequence[tuple[int, str]],
+    asked: Sequence[int],
+    versions: Sequence[str],
     newest: Sequence[float],
     end: int,
 ) -> Sheet:
@@ -22,13 +23,13 @@ def sheet(
     Args:
         features: predictions, and features alone.
         labels: joined labels.
-        asked: number and version of each prediction.
+        asked: the number of each prediction.
+        versions: of each prediction.
         newest: the model's clock after each of all these events.
         end: the number of the event after them.
     """
-    numbers, versions = zip(*asked, strict=True) if asked else ((), ())
     columns = (features.index, features.sources, labels.index, labels.sources, labels.labelers)
-    return Sheet(newest, end, numbers, versions, *(column.tolist() for column in columns))
+    return Sheet(newest, end, asked, versions, *(column.tolist() for column in columns))
 
 
 def reach(incident: Incident, ledger: Ledger, columns: Columns) -> Radius:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -24,6 +24,8 @@ from monitor.detection.verdict import judge
 from monitor.detection.versions import FirstSeen, Versions
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
+
+_INDEX, _VERSION = itemgetter(0), itemgetter(2)  # of what is asked
 
 MAX_REFERENCE = 200_000
 """Events that a reference learnt from the stream can have; then it ends, wherever it was to end."""
@@ -194,7 +196,8 @@ class Watch:
         features, labels = self.bank.columns.encode(), self.bank.columns.labels(rows.labels)
         self.invalid += features.invalid
         self.lately.take(features, labels)
-        self.ledger.offer(sheet(features, labels, [(row[0], row[2]) for row in rows.asked], rows.newest, self.events))
+        asked, versions = list(map(_INDEX, rows.asked)), list(map(_VERSION, rows.asked))
+        self.ledger.offer(sheet(features, labels, asked, versions, rows.newest, self.events))
         for moment in self.bank.update(features, labels, self.bank.dues.decided()):
             self.lately.point(moment.ts, self.bank.highest, now=True)
             self.ledger.settle(moment.index)
