@@ -1,12 +1,15 @@
 """What versions have answered, as a rollback is decided on it: sound ones, poisoned ones, and liars around them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from monitor.detection.answers import Answers
+from tests.kit.incidents import OPENED_AT
 
 SOURCES = tuple(f"src-{number}" for number in range(5))
 LABELERS = tuple(f"lab-{number}" for number in range(4))
 CLASSES = ("spam", "ham")
+HOUR = 3600.0
 
 
 def serve(
@@ -43,3 +46,12 @@ def lie(answers: Answers, version: str, count: int, *, source: str = "src-1", la
     """`count` labels that call ham spam, from one source and one labeler, about answers that were right."""
     for _ in range(count):
         answers.take_label(version, source, labeler, "ham", "spam")
+
+
+def answers(*, flipped: float = 0.5, **keys: Any) -> Answers:
+    """Three versions, of which the third serves; `keys` are about that one."""
+    told = Answers()
+    serve(told, "1.0.0", OPENED_AT - 20 * HOUR)
+    serve(told, "1.1.0", OPENED_AT - 10 * HOUR)
+    serve(told, "1.2.0", OPENED_AT, flipped=flipped, **keys)
+    return told

@@ -1,51 +1,28 @@
-"""The policy: pure functions."""
+"""The policy: what asks for a rollback, and whether the evidence is enough. Pure functions."""
 
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from alerting.incident import Attribution, Evidence, Incident, Severity, Status, Verdict
 from monitor.detection.answers import Answers
 from monitor.rollback.action import Action, ActionState
-from monitor.rollback.config import Mode, RollbackConfig
+from monitor.rollback.config import RollbackConfig
 from monitor.rollback.policy import (
     Case,
     Judged,
     Outcome,
-    choose_target,
     consider,
     judge,
-    limits,
-    trouble_began,
-    unsafe,
-    worse,
 )
-from monitor.rollback.registry import UNREADABLE, ModelVersion
+from tests.kit.actions import proposal
 from tests.kit.incidents import OPENED_AT, incident
-from tests.kit.witnesses import lie, serve
+from tests.kit.witnesses import answers, lie, serve
 
 NOW = OPENED_AT + 300.0
 HOUR = 3600.0
 POISONED = {Verdict.LABEL_FLIP, Verdict.BACKDOOR, Verdict.CLEAN_LABEL, Verdict.SLOW_POISONING}
-
-
-def proposal(**changes: Any) -> Action:
-    fields: dict[str, Any] = {
-        "incident": "i1",
-        "model": "net-ids",
-        "from_version": "1.2.0",
-        "onset_low": OPENED_AT,
-        "state": ActionState.PROPOSED,
-        "requested_at": NOW,
-        "updated_at": NOW,
-        "to_version": "1.1.0",
-        "reason": "Proposes ...",
-    }
-    return Action(**(fields | changes))
 
 
 @pytest.mark.parametrize("verdict", Verdict)
@@ -77,91 +54,6 @@ def test_what_is_asked_for_is_what_the_incident_says() -> None:
 )
 def test_nothing_is_asked_for_unless_it_is_critical_and_still_so(changes: dict[str, Any]) -> None:
     assert consider(incident(**changes), NOW) is None
-
-
-# Targets
-
-BAD = ModelVersion("net-ids", "1.2.0", created=100.0, known_good_at=10.0)
-GOOD = {"model": "net-ids", "version": "1.1.0", "created": 50.0, "known_good_at": 60.0}
-
-
-def test_a_version_marked_before_the_onset_is_safe() -> None:
-    assert unsafe(ModelVersion(**GOOD), BAD, 90.0) is None
-
-
-@pytest.mark.parametrize(
-    "flaw",
-    [
-        {"ready": False},
-        {"revoked": True},
-        {"known_good_at": None},
-        {"known_good_at": 90.0},
-        {"known_good_at": 91.0},
-        {"created": 100.0},
-        {"created": 101.0},
-        {"version": "1.2.0"},
-        {"created": 39.0},
-        {"trained_until": 90.0},
-        {"trained_until": float("inf")},
-        {"inputs": ("shoe",)},
-    ],
-)
-def test_one_flaw_makes_a_version_unsafe(flaw: dict[str, Any]) -> None:
-    assert unsafe(ModelVersion(**(GOOD | flaw)), BAD, 90.0, 40.0, {"age"}) is not None
-
-
-@pytest.mark.parametrize(
-    ("inputs", "carried", "why"),
-    [
-        (None, {"age"}, None),
-        (("age",), None, None),
-        (("age",), {"age", "size"}, None),
-        (("age", "shoe", "hat"), {"age", "size"}, "events do not carry what it needs: shoe, hat"),
-        (UNREADABLE, {"age"}, "events do not carry what it needs: (inputs that nobody can read)"),
-    ],
-)
-def test_a_version_needs_what_events_carry(
-    inputs: tuple[str, ...] | None, carried: set[str] | None, why: str | None
-) -> None:
-    assert unsafe(ModelVersion(**GOOD, inputs=inputs), BAD, 90.0, carried=carried) == why
-
-
-times = st.integers(0, 9).map(float)
-histories = st.lists(
-    st.builds(
-        ModelVersion,
-        model=st.just("net-ids"),
-        version=st.sampled_from(["1", "2", "3", "4", "5", "6"]),
-        created=times,
-        ready=st.booleans(),
-        known_good_at=st.none() | times,
-        revoked=st.booleans(),
-    ),
-    unique_by=lambda version: version.version,
-).map(lambda versions: sorted(versions, key=lambda version: -version.created))
-
-
-@given(versions=histories, bad=st.integers(0, 5), onset=times)
-def test_the_target_is_the_newest_safe_version(versions: list[ModelVersion], bad: int, onset: float) -> None:
-    serving = versions[bad] if bad < len(versions) else BAD
-    target = choose_target(versions, serving, onset)
-    safe = [version for version in versions if unsafe(version, serving, onset) is None]
-    assert (target is None) == (not safe)
-    if target is not None:
-        assert target in safe
-        assert target.created == max(version.created for version in safe)
-
-
-# Evidence
-
-
-def answers(*, flipped: float = 0.5, **keys: Any) -> Answers:
-    """Three versions, of which the third serves; `keys` are about that one."""
-    told = Answers()
-    serve(told, "1.0.0", OPENED_AT - 20 * HOUR)
-    serve(told, "1.1.0", OPENED_AT - 10 * HOUR)
-    serve(told, "1.2.0", OPENED_AT, flipped=flipped, **keys)
-    return told
 
 
 def judged(
@@ -296,11 +188,6 @@ def test_what_is_known_must_have_lasted_and_be_fresh(keys: dict[str, Any], now: 
     assert (found.outcome, found.reasons) == (Outcome.HOLD, (reason,))
 
 
-def test_data_that_is_in_trouble_needs_a_person() -> None:
-    case = Case(incident(), answers(), troubles=("a partition is held",))
-    assert limits(proposal(), case, [], RollbackConfig(), NOW) == ("a partition is held",)
-
-
 @pytest.mark.parametrize(
     ("flipped", "count", "reason"),
     [
@@ -320,99 +207,3 @@ def test_what_comes_after_the_first_look_has_to_say_the_same(flipped: float, cou
 
 def test_an_incident_that_is_over_needs_nothing() -> None:
     assert judge(proposal(), Case(None, answers()), RollbackConfig(), NOW) == Judged(Outcome.PASS)
-
-
-def test_the_onset_is_no_later_than_the_first_answer_of_the_version_that_is_blamed() -> None:
-    told = answers()
-    case = Case(incident(), told)
-    assert trouble_began(proposal(onset_low=OPENED_AT + 9.0), case) == incident().onset.low
-    told.take("1.1.9", None, "ham", OPENED_AT - 5000.0)
-    case = Case(incident(attribution=Attribution(version="1.1.9")), told)
-    assert trouble_began(proposal(), case) == OPENED_AT - 5000.0
-
-
-def test_a_target_that_was_wrong_as_often_is_no_cure() -> None:
-    told = Answers()
-    serve(told, "1.1.0", 1.0, flipped=0.3)
-    serve(told, "1.2.0", 2.0, flipped=0.3)
-    assert worse("1.1.0", "1.2.0", told, RollbackConfig()) is not None
-    serve(told, "1.2.0", 2.0, flipped=0.5)
-    assert worse("1.1.0", "1.2.0", told, RollbackConfig()) is None
-    assert worse("1.0.0", "1.2.0", told, RollbackConfig()) is None
-
-
-# Limits
-
-
-def done(name: str, model: str, moved_at: float) -> Action:
-    return proposal(incident=name, model=model, state=ActionState.MOVED, moved_at=moved_at)
-
-
-@pytest.mark.parametrize(
-    ("moved", "reason"),
-    [
-        ([], None),
-        ([done("a", "net-ids", NOW - 7 * HOUR)], None),
-        ([done("a", "net-ids", NOW - 5 * HOUR)], "the last rollback was at"),
-        ([done("a", "spam", NOW - 5 * HOUR)], None),
-        ([done(name, "net-ids", NOW - 8 * HOUR) for name in "ab"], "the budget of 2 rollbacks of this model is spent"),
-        ([done(name, "net-ids", NOW - 25 * HOUR) for name in "ab"], None),
-        (
-            [done(name, f"m{name}", NOW - 8 * HOUR) for name in "abc"],
-            "the budget of 3 rollbacks of all models is spent",
-        ),
-    ],
-)
-def test_cooldown_and_budgets(moved: list[Action], reason: str | None) -> None:
-    found = limits(proposal(), Case(incident(), answers()), moved, RollbackConfig(), NOW)
-    assert len(found) == (reason is not None)
-    assert all(told.startswith(str(reason)) for told in found)
-
-
-def test_many_models_at_once_are_rather_a_fault_of_the_watch() -> None:
-    case = Case(incident(), answers(), poisoned=3)
-    assert limits(proposal(), case, [], RollbackConfig(), NOW) == ("3 models look poisoned at once",)
-
-
-def test_a_freeze_window_holds_while_it_lasts() -> None:
-    window = {"start": "2026-03-02T03:00:00", "end": "2026-03-02T04:00:00Z", "why": "the launch"}
-    config = RollbackConfig.model_validate({"freeze": [window]})
-    case = Case(incident(), answers())
-    assert limits(proposal(), case, [], config, NOW) == ("the launch, until 2026-03-02 04:00",)
-    assert limits(proposal(), case, [], config, NOW + HOUR) == ()
-
-
-# Configuration
-
-
-def test_without_a_configuration_nothing_is_ever_moved() -> None:
-    assert RollbackConfig().mode_of("net-ids") is Mode.OBSERVE
-
-
-def test_a_model_may_have_a_mode_of_its_own() -> None:
-    config = RollbackConfig.model_validate({"mode": "propose", "models": {"net-ids": "auto"}})
-    assert (config.mode_of("net-ids"), config.mode_of("spam")) == (Mode.AUTO, Mode.PROPOSE)
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {"mode": "always"},
-        {"models": {"net-ids": {"mode": "auto"}}},
-        {"cooldown": -1},
-        {"max_age": 0},
-        {"proposal_expires": 0},
-        {"min_families": 0},
-        {"min_confidence": 1},
-        {"min_confidence": -0.1},
-        {"modes": "auto"},
-        {"witnesses": ["nobody"]},
-        {"max_share": 0},
-        {"approvals": 0},
-        {"verify": "never"},
-        {"freeze": [{"start": "2026-03-02T00:00:00Z", "end": "2026-03-01T00:00:00Z"}]},
-    ],
-)
-def test_a_wrong_configuration_is_refused(keys: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        RollbackConfig.model_validate(keys)
