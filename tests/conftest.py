@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.kit.apache_kafka",
     "tests.kit.configurations",
     "tests.kit.helm",
+    "tests.kit.house",
     "tests.kit.http_fixtures",
     "tests.kit.http_registry_server",
     "tests.kit.mlflow_server",

@@ -4,11 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 
 import structlog
@@ -26,7 +24,7 @@ from alerting.policy import Attempt, Policy
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.baseline import load as load_baseline
 from monitor.detection.companions import Companions
-from monitor.detection.drill import Drilled, Drills
+from monitor.detection.drill import Drills
 from monitor.http.issuer import Issuer
 from monitor.http.server import Heartbeat, Probe, ServerError, wrong
 from monitor.intake.quarantine import QuarantineError
@@ -37,6 +35,7 @@ from monitor.rollback.registry import ModelRegistry, RegistryError
 from monitor.service.audit_export import copies
 from monitor.service.config import ANY_MODEL, Config, ConfigError, Problem, secrets
 from monitor.service.config import load as load_config
+from monitor.service.figures import Figures
 from monitor.service.front import Looked, front
 from monitor.service.guard import baseline_key, executor, marker, open_registry, signer, verifier
 from monitor.service.jobs import Job, schedule
@@ -140,17 +139,18 @@ def serve(
     """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
+    figures = Figures(metrics)
     with ExitStack() as stack:
         stack.enter_context(traces.sending())
         store = Store(config.store.location, vault(config.store.keys, only_sealed=config.store.only_encrypted))
         stack.callback(store.close)
         store.hold({})  # nothing is delivered or rolled back here before a shard is claimed
-        delivery = _delivery(config, store, metrics)
+        delivery = _delivery(config, store, figures)
         told = partial(messages, config.alerting, heard=store.outbox.heard)
         reactions = Reactions(told, _rollback_policy(config), delivery.wake)
         reader = Reader(config, baselines, source, store, metrics, reactions)
-        supervisor = Supervisor(reader.open, count=lambda why: metrics.running.restarts.at(why).inc())
-        drills = Drills(supervisor.watches, partial(_show_drill, metrics))
+        supervisor = Supervisor(reader.open, count=figures.restarted)
+        drills = Drills(supervisor.watches, figures.drilled)
         turned = Heartbeat("the loop", STALLED, time.monotonic)
         jobs = [
             Job("commit", config.store.commit_every, reader.due.commit.set),
@@ -158,7 +158,7 @@ def serve(
             Job("stall", STALL_CHECK, reader.due.stall.set),
             Job("prune", 3600.0, lambda: store.outbox.prune(time.time() - KEEP_DELIVERED)),
             Job("drill", 10.0, drills.run_once),
-            Job("figures", 5.0, lambda: _count_reactions(store, metrics)),
+            Job("figures", 5.0, lambda: figures.stored(store)),
         ]
         if config.audit.signing_key is not None:
             key = read_key(config.audit.signing_key.reveal())
@@ -172,7 +172,7 @@ def serve(
         models = _open_registry(config)
         if models is not None:
             stack.callback(models.close)
-            acting = executor(config, models, store, lambda action: _count_action(action, metrics))
+            acting = executor(config, models, store, figures.acted)
             jobs.append(Job("rollback", 1.0, acting.run_once))
             marking, named = marker(config, models, store), sorted(config.models.keys() - {ANY_MODEL})
             jobs.append(Job("marks", 60.0, lambda: marking.run_once(named)))
@@ -194,13 +194,12 @@ def serve(
         looked_at = Looked(
             store, models, supervisor.watches, drills.last, registry, health, {"reading": supervisor.unready}
         )
-        posted = partial(_count_posted, metrics)
-        server = stack.enter_context(front(config, looked_at, partial(_count_refused, metrics), posted, issuers))
+        server = stack.enter_context(front(config, looked_at, figures.refused, figures.posted, issuers))
         delivery.start()
         stack.callback(delivery.stop, DRAIN)
         server.start()
         stack.callback(server.stop)
-        scheduler = schedule(jobs, partial(_count_job, metrics))
+        scheduler = schedule(jobs, figures.worked)
         scheduler.start()
         stack.callback(scheduler.shutdown)
         _log.info("started", port=server.port, models=sorted(config.models), topics=list(config.kafka.topics))
@@ -208,10 +207,9 @@ def serve(
         _log.info("stopping")
 
 
-def _delivery(config: Config, store: Store, metrics: Metrics) -> Delivery:
+def _delivery(config: Config, store: Store, figures: Figures) -> Delivery:
     def observe(attempt: Attempt) -> None:
-        metrics.reacting.notifications.at(attempt.receiver, attempt.outcome, attempt.reason or "none").inc()
-        metrics.reacting.delivery.at(attempt.receiver).observe(attempt.seconds)
+        figures.delivered(attempt)
         traces.past("delivery", attempt.seconds, receiver=attempt.receiver, outcome=attempt.outcome.value)
 
     policy = Policy(timeout=config.alerting.timeout)
@@ -246,43 +244,6 @@ def _open_registry(config: Config) -> ModelRegistry | None:
                 raise
             _log.warning("no rollback possible", model=model, why=str(error))
     return registry
-
-
-def _count_action(action: Action, metrics: Metrics) -> None:
-    metrics.reacting.rollbacks.at(action.model, action.state).inc()
-
-
-def _count_reactions(store: Store, metrics: Metrics) -> None:
-    """Show what the store knows of messages and rollbacks, whichever process wrote it."""
-    reacting, actions = metrics.reacting, store.actions.all()
-    reacting.outbox.set_all({place: float(count) for place, count in store.outbox.counts().items()})
-    reacting.oldest_message.set_all({(receiver,): ts for receiver, ts in store.outbox.oldest_pending().items()})
-    reacting.actions.set_all(Counter((action.model, action.state.value) for action in actions))
-    last: dict[tuple[str, ...], float] = {}
-    for action in actions:
-        if action.moved_at is not None:
-            last[action.model,] = max(action.moved_at, last.get((action.model,), 0.0))
-    reacting.last_rollback.set_all(last)
-
-
-def _show_drill(metrics: Metrics, drilled: Drilled) -> None:
-    found = float("inf") if drilled.events is None else float(drilled.events)
-    metrics.detection.drill.at(drilled.model, drilled.kind).set(found)
-
-
-def _count_posted(metrics: Metrics, outcome: str, count: int) -> None:
-    metrics.reading.posted.at(outcome).inc(count)
-
-
-def _count_refused(metrics: Metrics, status: HTTPStatus) -> None:
-    metrics.running.refused.at(str(status.value)).inc()
-
-
-def _count_job(metrics: Metrics, name: str, well: bool) -> None:
-    if well:
-        metrics.running.job_done.at(name).set_to_current_time()
-    else:
-        metrics.running.job_failed.at(name).inc()
 
 
 def _sign(store: Store, key: Ed25519PrivateKey) -> None:

@@ -21,8 +21,8 @@ from tests.kit.brokers import Broker
 from tests.kit.http_server import Server, hang
 from tests.kit.postgres import Postgres
 from tests.kit.proxy import Proxy
+from tests.kit.recording import recording
 from tests.kit.replicas import Member, Process, digest, offsets, settings, told, wait_until
-from tests.kit.served_model import served
 
 pytestmark = [
     pytest.mark.chaos,
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("no_forgotten_sockets"),
 ]
 
-EVENTS = served(1500, flip_from=1000)
+EVENTS = recording(1500, flip_from=1000)
 HALF = len(EVENTS) // 2
 
 Start = Callable[..., Member]

@@ -20,15 +20,15 @@ from monitor.store.store import Store
 from tests.kit.apache_kafka import ApacheKafka
 from tests.kit.http_server import Server
 from tests.kit.postgres import Postgres
+from tests.kit.recording import recording
 from tests.kit.replicas import Member, Process, digest, offsets, settings, told, wait_until
-from tests.kit.served_model import served
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 MODELS = 6
 SHARDS = [str(number) for number in range(MODELS)]
 EACH = 900
-EVENTS = [served(EACH, model=f"m{number}", flip_from=600, seed=number) for number in range(MODELS)]
+EVENTS = [recording(EACH, model=f"m{number}", flip_from=600, seed=number) for number in range(MODELS)]
 """By partition: a model has one of its own."""
 STORM = int(os.environ.get("TOCSIN_STORM", "12"))
 """Seconds, about, for which members come and go."""

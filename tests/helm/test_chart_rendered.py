@@ -22,7 +22,7 @@ from tests.kit.brokers import Broker
 from tests.kit.certificates import self_signed
 from tests.kit.documents import ROOT
 from tests.kit.helm import CHART, Helm, HelmError, Manifest, one
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 pytestmark = pytest.mark.slow
 
@@ -251,7 +251,7 @@ def test_what_only_the_user_can_know_is_asked_for(helm: Helm) -> None:
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("baseline")
-    (folder / "mail.jsonl").write_bytes(b"\n".join(served(500)) + b"\n")
+    (folder / "mail.jsonl").write_bytes(b"\n".join(recording(500)) + b"\n")
     build = [TOCSIN, "baseline", "build", folder / "mail.jsonl", "--out", folder / "mail.json"]
     subprocess.run(build, check=True, capture_output=True)
     return (folder / "mail.json").read_bytes()

@@ -18,7 +18,7 @@ from tests.kit.brokers import Broker
 from tests.kit.daemon import Daemon
 from tests.kit.http_server import Server
 from tests.kit.mlflow_server import MlflowServer
-from tests.kit.served_model import START, served
+from tests.kit.recording import START, recording
 
 pytestmark = [pytest.mark.slow, pytest.mark.mlflow]
 
@@ -83,7 +83,7 @@ def live(team: Team, broker: Broker, hook: Server) -> None:
     # The first version, which the release process vouches for, and a second one that learnt from flipped labels.
     team.release({"tocsin.known_good_at": "2026-02-02T00:00:00+00:00"})
     daemon.start()
-    events = served(SOUND + POISONED, model=model, flip_from=SOUND)
+    events = recording(SOUND + POISONED, model=model, flip_from=SOUND)
     poisoned = next(number for number, event in enumerate(events) if json.loads(event).get("version") == "2")
     broker.write(daemon.topic, events[:poisoned])
     daemon.wait_until_read(poisoned)
@@ -106,7 +106,7 @@ def live(team: Team, broker: Broker, hook: Server) -> None:
 
     # The servers follow, the errors go away, and with them the incident.
     begins = START + (SOUND + POISONED) * STEP
-    after = served(AFTER, model=model, start=begins)
+    after = recording(AFTER, model=model, start=begins)
     broker.write(daemon.topic, [event.replace(b'"event_id": "', b'"event_id": "again-') for event in after])
     recovered = team.wait_for("recovered")
     assert recovered["reason"] == (

@@ -22,7 +22,7 @@ from tests.kit.brokers import Broker
 from tests.kit.fleet import wait_until
 from tests.kit.http_registry_server import SECTION
 from tests.kit.prometheus import free_port
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -125,7 +125,7 @@ def test_no_secret_leaves_the_daemon(embedded_broker: Broker, tmp_path: Path, ec
     config = configuration(embedded_broker, topic, tmp_path, echo.server_port, port)
     (tmp_path / "tocsin.yaml").write_text(yaml.safe_dump(config))
     assert tocsin(tmp_path, "check", tmp_path / "check.log").wait(60) == 0, (tmp_path / "check.log").read_text()
-    embedded_broker.write(topic, [*served(3000, flip_from=2000), b"{bad"])
+    embedded_broker.write(topic, [*recording(3000, flip_from=2000), b"{bad"])
     url = f"http://127.0.0.1:{port}"
     daemon = tocsin(tmp_path, "run", tmp_path / "run.log")
     asked: set[str] = echo.asked  # type: ignore[attr-defined]  # see the fixture

@@ -15,7 +15,7 @@ import pytest
 from tests.kit.brokers import Broker
 from tests.kit.daemon import Daemon
 from tests.kit.http_server import Server
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 REGISTRY = {
     "models": {
@@ -75,7 +75,7 @@ def test_a_poisoned_version_is_found_told_and_rolled_back(
     broker: Broker, tmp_path: Path, hook: Server, on_a_file: OnAFile
 ) -> None:
     daemon = on_a_file(broker, f"whole-{tmp_path.name}", tmp_path, hook)
-    events = served(3000, flip_from=2000)
+    events = recording(3000, flip_from=2000)
     broker.write(daemon.topic, [*events, b"{bad", None])
     daemon.start()
     daemon.wait_until_read(len(events) + 2)
@@ -105,7 +105,7 @@ def test_a_poisoned_version_is_found_told_and_rolled_back(
 @pytest.mark.slow
 def test_killed_and_unkilled_runs_agree(broker: Broker, tmp_path: Path, hook: Server, on_a_file: OnAFile) -> None:
     """kill -9 while learning, while watching and with an incident open: same incidents, same state, nothing twice."""
-    events = served(3000, flip_from=2000, seed=7)
+    events = recording(3000, flip_from=2000, seed=7)
     folders = [tmp_path / name for name in ("whole", "killed")]
     for folder in folders:
         folder.mkdir()
@@ -144,7 +144,7 @@ def test_events_unlike_all_others_are_listed_over_a_kill(
     listed = tmp_path / "suspects.jsonl"
     section = f"suspects: {{file: {listed}, outlier_share: 0.002, outliers_per_hour: 1000}}\n"
     daemon.config.write_text(daemon.config.read_text() + section)
-    events, far = [json.loads(event) for event in served(2500)], set()
+    events, far = [json.loads(event) for event in recording(2500)], set()
     for number, event in enumerate(event for event in events if event["kind"] == "prediction"):
         if number > 1500 and number % 50 == 0:
             event["features"]["length"] = -4_000.0

@@ -12,7 +12,7 @@ from monitor.intake.signatures import sign
 from tests.kit.brokers import Broker
 from tests.kit.daemon import Daemon
 from tests.kit.http_server import Server
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -32,7 +32,7 @@ def test_forged_events_are_told_and_change_nothing(embedded_broker: Broker, hook
     with closing(Daemon(embedded_broker, topic, tmp_path, hook, registry="null", mode="observe")) as daemon:
         with daemon.config.open("a") as config:
             config.write(f"signatures: {{producers: [{{name: p, keys: [{{id: k, secret: {{value: {SECRET}}}}}]}}]}}\n")
-        events, others = served(20), served(20, seed=2)
+        events, others = recording(20), recording(20, seed=2)
         for event in events:
             embedded_broker.write(topic, [event], headers=list(sign(SECRET.encode(), "p", "k", topic, event).items()))
         embedded_broker.write(topic, others)

@@ -21,7 +21,7 @@ from tests.kit.certificates import self_signed, signed
 from tests.kit.daemon import Daemon
 from tests.kit.http_server import Server
 from tests.kit.issuer import issuing
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 SECRET = "0123456789abcdef0123456789abcdef"
 STORE_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -70,7 +70,7 @@ def test_a_daemon_with_everything_on(embedded_broker: Broker, hook: Server, tmp_
         config["signatures"] = {"producers": [{"name": "p", "keys": [{"id": "k", "secret": {"value": SECRET}}]}]}
         config["audit"] = {"topic": copy}
         daemon.config.write_text(yaml.safe_dump(config))
-        events = served(40)
+        events = recording(40)
         for event in events:
             embedded_broker.write(topic, [event], headers=list(sign(SECRET.encode(), "p", "k", topic, event).items()))
         embedded_broker.write(topic, events[:1])

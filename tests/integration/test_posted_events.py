@@ -15,7 +15,7 @@ from monitor.intake.posted import CLOUD_EVENTS, JSON, MAX_EVENTS
 from tests.kit.brokers import Broker
 from tests.kit.daemon import Daemon
 from tests.kit.http_server import Server
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_a_poisoned_model_is_found_whose_server_only_posts(
         daemon.config.write_text(text.replace("server: {port", f"server: {{{more}"))
         daemon.start()
         daemon.wait_until(lambda: daemon.metric("tocsin_build_info") == 1)
-        events = served(COUNT, flip_from=POISONED_FROM)
+        events = recording(COUNT, flip_from=POISONED_FROM)
         with httpx.Client(base_url=daemon.url, headers={"authorization": f"Bearer {TOKEN}"}) as client:
             for number, low in enumerate(range(0, len(events), MAX_EVENTS)):
                 batch = list(map(json.loads, events[low : low + MAX_EVENTS]))

@@ -22,7 +22,7 @@ from tests.kit.boards import RULES
 from tests.kit.brokers import Broker
 from tests.kit.http_server import Server, reply
 from tests.kit.prometheus import Prometheus, free_port, running_alertmanager, running_prometheus
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 POISONED = ("mail", "fraud", "intrusion")
 FAULTY = "credit"
@@ -125,12 +125,12 @@ def _attack(broker: Broker, topics: list[str], prometheus: Prometheus, pace: flo
     """Write the reference at once, then what is poisoned, bit by bit; garbage to the other topic."""
     start = time.time() - PREDICTIONS * STEP
     logs = [
-        served(PREDICTIONS, seed=3 + place, model=model, start=start, flip_from=FLIP)
+        recording(PREDICTIONS, seed=3 + place, model=model, start=start, flip_from=FLIP)
         for place, model in enumerate(POISONED)
     ]
-    logs.append(_without_length(served(PREDICTIONS, model=FAULTY, start=start)))
+    logs.append(_without_length(recording(PREDICTIONS, model=FAULTY, start=start)))
     learning = len(logs)
-    logs.append(served(PREDICTIONS // 10, model=UNKNOWN, start=start))
+    logs.append(recording(PREDICTIONS // 10, model=UNKNOWN, start=start))
     cut = REFERENCE // 2
     for log in logs[:learning]:
         broker.write(topics[0], log[:cut])

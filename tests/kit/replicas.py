@@ -25,7 +25,7 @@ from monitor.service.reader import Reader, open_source
 from monitor.service.supervisor import Supervisor
 from monitor.store.store import Store
 from monitor.telemetry.metrics import Metrics
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 PATIENCE = 90.0
 LIVES = ("pipeline", "board", "watch/", "baseline/")
@@ -57,7 +57,7 @@ def settings(broker: str, topics: Sequence[str], store: str | Path, folder: Path
 def traffic(models: Iterable[str], count: int, flip_from: int) -> list[bytes]:
     """Events of several models, whose turns come in small portions; each is poisoned at some time."""
     streams = [
-        served(count, model=model, flip_from=flip_from + 37 * number, seed=number)
+        recording(count, model=model, flip_from=flip_from + 37 * number, seed=number)
         for number, model in enumerate(models)
     ]
     portion = 40

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from monitor.commands.cli import app
 from monitor.rollback.action import Action, ActionState
 from monitor.store.store import Store
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 ROLLBACKS = ["rollback status", "rollback approve"]
 COMMANDS = [
@@ -40,7 +40,7 @@ def tocsin(*words: str | Path) -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("logs") / "mail.jsonl"
-    path.write_bytes(b"\n".join(served(3000, flip_from=2000)) + b"\n")
+    path.write_bytes(b"\n".join(recording(3000, flip_from=2000)) + b"\n")
     return path
 
 
@@ -103,7 +103,7 @@ def test_replay_against_a_baseline_file(log: Path, tmp_path: Path) -> None:
 
 def test_clean_events_exit_with_0(tmp_path: Path) -> None:
     path = tmp_path / "clean.jsonl"
-    path.write_bytes(b"\n".join(served(2500)))
+    path.write_bytes(b"\n".join(recording(2500)))
     code, out, _ = tocsin("replay", path)
     assert code == 0
     assert out.count("\n") == 1

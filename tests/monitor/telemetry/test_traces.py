@@ -18,7 +18,7 @@ from monitor.service.app import serve
 from monitor.service.config import load
 from monitor.telemetry import traces
 from tests.kit.http_server import Server, hang
-from tests.kit.served_model import served
+from tests.kit.recording import recording
 
 CONFIG = """
 kafka: {{bootstrap_servers: ["127.0.0.1:1"], topics: [mail], group_id: mail}}
@@ -111,7 +111,7 @@ def test_a_daemon_tells_where_its_time_goes_and_nothing_else(
     (tmp_path / "registry.json").write_text(REGISTRY)
     (tmp_path / "tocsin.yaml").write_text(CONFIG.format(folder=tmp_path, hook=hook.address))
     log = tmp_path / "mail.jsonl"
-    log.write_bytes(b"\n".join(events := served(3000, flip_from=2000)) + b"\n")
+    log.write_bytes(b"\n".join(events := recording(3000, flip_from=2000)) + b"\n")
     config, stop = load(tmp_path / "tocsin.yaml", {}), threading.Event()
     daemon = threading.Thread(target=serve, args=(config, {}, lambda: Endless([log], max_records=100), stop))
     daemon.start()

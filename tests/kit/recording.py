@@ -8,7 +8,7 @@ from typing import Any
 START = 1_772_409_600.0  # 2026-03-02T00:00:00Z
 
 
-def served(
+def recording(
     count: int,
     *,
     seed: int = 1,
