@@ -76,6 +76,19 @@ def alone(own: Flags, wrong: Flags, usual: float) -> float:
     return _fit(mine) + _likelihood(others, share) - _fit(wrong)
 
 
+def surplus(hits: int, expected: float) -> float:
+    """Weigh "these come more often than expected" against "as often": the logarithm of the likelihood ratio, nats.
+
+    Args:
+        hits: how many came.
+        expected: how many were to come on average, if each comes by itself and rarely; above 0 if any came.
+
+    Returns:
+        At least 0; 0 where no more came than expected.
+    """
+    return hits * math.log(hits / expected) - hits + expected if hits > expected else 0.0
+
+
 def _fit(wrong: Flags) -> float:
     """The logarithm of the largest likelihood that one share can give these events."""
     return _likelihood(wrong, float(wrong.mean())) if wrong.size else 0.0

@@ -4,7 +4,6 @@ import math
 from collections.abc import Container
 
 import msgspec
-import numpy as np
 
 from alerting.incident import Evidence, Onset
 from detectors.edetector import QUIET, Excursion
@@ -19,12 +18,9 @@ from monitor.detection.changes import (
     of_outcomes,
     of_pair,
     of_residual,
-    only_due,
-    outcome_change,
-    wrong_residuals,
 )
-from monitor.detection.contrast import alone
 from monitor.detection.slots import Slots
+from monitor.detection.whose import contradicted, one_way, only_one
 
 STEADY = 10.0
 """About where an unweighted statistic stands while all is well; from there the evidence began to grow."""
@@ -81,6 +77,9 @@ class Finding(msgspec.Struct, frozen=True):
     onset: Onset
     taken_back: int = 0
     """How often it was surely alone, and then was not."""
+    one_way: bool = False
+    """Whether labels contradict the model in one way of counting only, as where the mix of classes or of inputs has
+    changed; see `monitor.detection.whose`."""
 
     @property
     def evidence(self) -> Evidence:
@@ -151,37 +150,25 @@ def _finding(bank: Bank, place: Place, excursion: Excursion) -> Finding:
     else:
         what = of_outcomes(bank, place.family, question, kind, bet, excursion.counts)
     onset = _onset(excursion, family.threshold, float(family.weights[place.stream].sum()), bank.baseline.ended)
+    alone = only_one(bank, place, bet, excursion.counts, onset)
+    if watched == "answers" and what.class_from is None:
+        what = what._replace(class_from=contradicted(bank, slot, onset.low, what.class_to).class_from)
+    elif watched == "features" and scope:
+        told = contradicted(bank, slot, onset.low)
+        alone = told.alone
+        if alone >= ALONE:
+            what = what._replace(class_from=told.class_from, class_to=told.class_to)
     return Finding(
         place=place,
         **what._asdict(),
-        alone=_alone(bank, place, bet, excursion.counts, onset),
+        alone=alone,
+        one_way=one_way(bank, place, bet, onset),
         source=_source(bank, place, slot, bet),
         labeler=_name(bank.columns.labelers, slot, bank.everybody) if scope == "labeler" else None,
         log_e=math.log(max(family.level(place.key, place.stream), 1e-9)),
         alarmed_index=excursion.alarmed_index or 0,
         onset=onset,
     )
-
-
-def _alone(bank: Bank, place: Place, bet: int, counts: list[int], onset: Onset) -> float:
-    """How sure it is that only whom this is about is otherwise than usual since `onset`, nats; 0 for everybody."""
-    watched, _, scope = place.family.partition("/")
-    if not scope or watched == "features":
-        return 0.0
-    if watched == "labels":
-        return only_due(bank, place.key, place.stream, onset.low)
-    question = bank.questions.get(place.family)
-    slot, kind = divmod(place.key, question.kinds if question else 1)
-    everywhere = bank.families["agreement" if watched == "answers" else watched].excursions.values()
-    since = min([onset.low, *(excursion.began_ts for excursion in everywhere)])
-    if question is not None:
-        before, wrong = question.references[kind], question.codes(kind, question.outcomes(kind, bet))
-    else:
-        before, wrong = wrong_residuals(bank, bet, counts)
-    _, usual, _ = outcome_change(before, wrong, counts)
-    rows = (bank.recent_answers if watched == "answers" else bank.recent_labels).since(since)
-    rows = rows[rows[:, -2] == kind]
-    return alone(rows[:, 1 if scope == "labeler" else 0] == slot, np.isin(rows[:, -1], wrong), usual)
 
 
 def _source(bank: Bank, place: Place, slot: int, bet: int) -> str | None:

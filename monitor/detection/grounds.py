@@ -12,7 +12,7 @@ from typing import NamedTuple
 from alerting.incident import Onset, Verdict
 from alerting.message import clean, duration
 from monitor.detection.changes import Kind
-from monitor.detection.findings import Finding
+from monitor.detection.findings import ALONE, Finding
 
 MOST = 0.95
 """How sure a verdict is that nothing speaks against; there is always something that nobody thought of."""
@@ -72,6 +72,11 @@ class Case(NamedTuple):
         return [each for each in self.findings if each.watched == "confusion"]
 
     @property
+    def confirmed(self) -> bool:
+        """Whether labels say so, too: by what was found of them, or by a look at those of whose inputs have changed."""
+        return bool(self.labels) or any(each.watched == "features" and each.alone >= ALONE for each in self.reasons)
+
+    @property
     def unlabelled(self) -> bool:
         """Whether it is about labels that stay away."""
         return all(each.watched == "labels" for each in self.reasons)
@@ -110,7 +115,7 @@ def _in_general(case: Case) -> Iterator[Objection]:
     if len(case.findings) == 1:
         yield Objection(WEAK, "one stream alone says so yet")
     if case.verdict in PLANTED:
-        if not case.labels:
+        if not case.confirmed:
             yield Objection(WEAK, "labels do not confirm it yet")
         if not case.versions:
             yield Objection(WEAK, "no version has been new since the baseline")
@@ -176,6 +181,8 @@ def _against_change(case: Case) -> Iterator[Objection]:
     if case.wrong:
         who = "labels contradict the model" if case.labels else "some answers are unexpected"
         yield Objection(WEAK, f"{who} as well")
+    if all(each.watched == "confusion" for each in case.reasons):
+        yield Objection(STRONG, "only labels say so: the mix of answers has hardly changed")
     inputs, answers = (
         max((each.shift for each in case.everybody(watched)), default=0.0) for watched in ("features", "predicted")
     )
@@ -196,13 +203,17 @@ def because(case: Case) -> str:
     own = _shown(everyone.pop()) if len(everyone) == 1 else "everybody"
     odd = _listed(case.reasons)
     gone = all(each.kind is Kind.MISSING for each in case.reasons)
+    gets = (
+        "unexpected answers" if any(each in case.wrong for each in case.reasons) else "answers that labels contradict"
+    )
+    mixed = "labels of" if all(each.watched == "confusion" for each in case.reasons) else "answers to"
     clauses = {
         Verdict.LABEL_TAMPERING: f"labels of {own} alone contradict the model",
-        Verdict.BACKDOOR: f"{own} alone gets unexpected answers" + (f", to inputs with odd {odd}" if odd else ""),
-        Verdict.CLEAN_LABEL: f"{own} alone gets unexpected answers, to inputs like any other",
+        Verdict.BACKDOOR: f"{own} alone gets {gets}" + (f", to inputs with odd {odd}" if odd else ""),
+        Verdict.CLEAN_LABEL: f"{own} alone gets {gets}, to inputs like any other",
         Verdict.DATA_FAULT: f"values of {own} are {'missing' if gone else 'impossible'} in {odd}",
         Verdict.COVARIATE_DRIFT: f"inputs of {own} have changed in {odd}",
-        Verdict.PRIOR_SHIFT: f"answers to {own} have another mix of classes",
+        Verdict.PRIOR_SHIFT: f"{mixed} {own} have another mix of classes",
     }
     return clauses[case.verdict] if case.verdict in clauses else _because_wrong(case)
 

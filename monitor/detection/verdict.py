@@ -7,6 +7,8 @@ change openly as evidence comes.
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from alerting.incident import Attribution, Judgement, Onset, Radius, Severity, Verdict
 from monitor.detection.changes import Kind
 from monitor.detection.findings import ALONE, Finding
@@ -88,7 +90,9 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     findings = [finding for finding in findings if finding not in aside and not _selected(finding, kept_back)]
     if not findings:
         return _judge_dues(due, kept_back) if due else (Verdict.COVARIATE_DRIFT, floods)
-    labels = [finding for finding in findings if finding.watched == "confusion"]
+    confusion = [finding for finding in findings if finding.watched == "confusion"]
+    excused = [finding for finding in confusion if _excused(finding, findings)]
+    labels = [finding for finding in confusion if finding not in excused]
     answers = [finding for finding in findings if finding.watched in ("agreement", "answers")]
     wrong = sorted([*labels, *answers], key=lambda finding: finding.alarmed_index)
     asking = {finding.source for finding in floods}
@@ -101,7 +105,9 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     if labels or (versions and findings[0] in answers):
         return _judge_model(labels or answers, versions)
     # No new version: the model is what it was, and its surrogate has met inputs or a mix of classes that are new to it.
-    return _judge_features([finding for finding in findings if finding not in answers] or findings)
+    # And labels that contradict it one way only say that other things are asked, or what else there is says better.
+    changed = [finding for finding in findings if finding not in answers and finding not in excused]
+    return _judge_features(changed or [finding for finding in findings if finding not in excused] or _mix(excused))
 
 
 def _alone(wrong: Sequence[Finding], asking: Container[str | None]) -> Iterator[Finding]:
@@ -115,6 +121,30 @@ def _alone(wrong: Sequence[Finding], asking: Container[str | None]) -> Iterator[
             bar = 2 * ALONE
         elif finding.alone >= (2 * ALONE if finding.source is not None and finding.source in asking else bar):
             yield finding
+
+
+def _excused(finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether labels contradict the model because other things are asked, and not because either of them is wrong.
+
+    They do so one way only, and whoever asks. That answers to a class are worse, and not those that are as sure, is
+    believed only where inputs had changed before, and its surrogate does not say otherwise: a poisoned model is less
+    sure, too.
+    """
+    if not finding.one_way:
+        return False
+    if finding.source is not None or finding.labeler is not None:
+        return finding.alone < ALONE
+    earlier = [each for each in findings if each.alarmed_index < finding.alarmed_index]
+    moved = any(each.watched in ("features", "predicted") and each.source is None for each in earlier)
+    return moved and not any(each.watched in ("agreement", "answers") for each in findings)
+
+
+def _mix(excused: Sequence[Finding]) -> list[Finding]:
+    """What labels say of one source's or labeler's answers alike, as what it is: a class has become more common."""
+    return [
+        msgspec.structs.replace(finding, source=None, labeler=None, class_from=None, class_to=finding.class_from)
+        for finding in excused
+    ]
 
 
 def _judge_source(own: list[Finding]) -> tuple[Verdict, list[Finding]]:
@@ -166,7 +196,8 @@ def _judge_features(findings: Sequence[Finding]) -> tuple[Verdict, list[Finding]
     sources = {finding.source for finding in findings} - {None}
     if faults and (any(f.source is None or f.observed >= FAULT_SHARE for f in faults) or len(sources) > 1):
         return Verdict.DATA_FAULT, faults
-    if inputs and not everywhere and len(sources) == 1 and any(f.watched == "predicted" for f in findings):
+    odd = any(f.watched == "predicted" or f.alone >= ALONE for f in findings)
+    if inputs and not everywhere and len(sources) == 1 and odd:
         return _judge_source(list(findings))
     strongest = max(everywhere or findings, key=lambda finding: finding.shift)
     same = [finding for finding in everywhere or findings if finding.watched == strongest.watched]

@@ -46,5 +46,6 @@ def finding(
 
 
 def feature(name: str = "x", kind: Kind = Kind.BODY, **more: Any) -> Finding:
-    """A finding about one feature."""
+    """A finding about one feature; labels say nothing about it, if nothing else is given."""
+    more.setdefault("alone", 0.0)
     return finding("features", kind, features=(name,), **more)

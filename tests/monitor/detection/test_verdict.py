@@ -150,6 +150,17 @@ FIRST_VERSION = {"2.0.0": 990.0}
         ([finding(source="s1", alone=0.5)], FIRST_VERSION, Verdict.LABEL_FLIP),
         ([finding(labeler="lab-1", alone=0.5)], FIRST_VERSION, Verdict.LABEL_FLIP),
         ([finding(labeler="lab-1", alone=0.5), finding()], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding(source="s1", alone=-5.0, one_way=True)], FIRST_VERSION, Verdict.PRIOR_SHIFT),
+        ([finding(labeler="lab-1", alone=-5.0, one_way=True), feature()], FIRST_VERSION, Verdict.COVARIATE_DRIFT),
+        ([finding(source="s1", one_way=True)], FIRST_VERSION, Verdict.LABEL_TAMPERING),
+        ([finding(one_way=True)], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([finding(one_way=True), feature(at=200)], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([feature(at=50), finding(one_way=True)], FIRST_VERSION, Verdict.COVARIATE_DRIFT),
+        ([feature(at=50), finding()], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([feature(at=50), finding(one_way=True), finding("agreement")], FIRST_VERSION, Verdict.LABEL_FLIP),
+        ([feature(source="s1", shift=2.0, alone=ALONE)], {}, Verdict.BACKDOOR),
+        ([feature(source="s1", alone=ALONE)], {}, Verdict.CLEAN_LABEL),
+        ([feature(source="s1", alone=ALONE), feature("y")], {}, Verdict.COVARIATE_DRIFT),
     ],
 )
 def test_one_question_after_the_other(findings: list[Finding], versions: dict[str, float], verdict: Verdict) -> None:
