@@ -1,4 +1,4 @@
-"""The walk of `detectors.walk`, compiled when the process begins: in less than half the time, with the extra `fast`."""
+"""The engine compiled when the process begins: in less than half the time, with the extra `fast`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from functools import cache
 
 import numpy as np
 
-from detectors.walk import Codes, Factors, Floats, Path, Steps, Walk
+from detectors.engine import Engine
+from detectors.grid import Grid
+from detectors.walk import Codes, Factors, Floats, Path, Steps
 
 _Kernel = Callable[[Floats, int, int, Codes, Codes, Codes, Floats, Floats, Floats, Floats, Floats], None]
 _FOLLOW = (
@@ -14,6 +16,7 @@ _FOLLOW = (
     "float64[:,::1], float64[:,::1], float64[:,:,::1])"
 )
 _TURNS = "Tuple((intp[::1], intp[::1]))(intp[::1])"
+_CUT = "intp(float64[::1], intp[::1], intp[::1], intp[::1], float64[:,:], intp[:,::1])"
 
 
 class NotInstalledError(Exception):
@@ -21,14 +24,18 @@ class NotInstalledError(Exception):
 
 
 @cache
-def compiled() -> Walk:
-    """Compile the walk, once, which takes seconds. Raises NotInstalledError."""
+def compiled() -> Engine:
+    """Compile the loops, once, which takes seconds. Raises NotInstalledError."""
     try:
         from numba import njit  # noqa: PLC0415 - optional, and takes a second
     except ImportError as error:
         raise NotInstalledError(f"no compiler ({error}); install tocsin[fast]") from error
     kernel: _Kernel = njit(_FOLLOW, nogil=True, error_model="numpy")(_follow)
     turns_of: Callable[[Codes], tuple[Codes, Codes]] = njit(_TURNS, nogil=True)(_turns)
+    cut_all: Callable[[Floats, Codes, Codes, Codes, Floats, Codes], int] = njit(_CUT, nogil=True)(_cut)
+
+    def cut(grid: Grid, values: Floats, codes: Codes) -> int:
+        return cut_all(grid.edges, grid.starts, grid.order, grid.columns, values, codes)
 
     def walk(factors: Factors, steps: Steps, before: Mapping[int, Floats], ceiling: Floats | None) -> Path:
         streams, bets = factors.streams, factors.table.shape[1]
@@ -57,7 +64,7 @@ def compiled() -> Walk:
         )
         return walked
 
-    return walk
+    return Engine(cut, walk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,35 @@ class _CompiledPath:
             path,
         )
         return path[:, 0]
+
+
+def _cut(edges: Floats, starts: Codes, order: Codes, columns: Codes, values: Floats, codes: Codes) -> int:
+    """Write the code of each value; return how many are NaN.
+
+    All values of a feature take each step of the search together: one after the other, each would wait for its own
+    comparisons, which no processor can guess.
+    """
+    lost = 0
+    column = np.empty(values.shape[0])
+    places = np.empty(values.shape[0], dtype=np.intp)
+    for feature in range(values.shape[1]):
+        first, end = starts[feature], starts[feature + 1]
+        for event in range(values.shape[0]):
+            column[event] = values[event, feature]
+            places[event] = first
+        left = end - first
+        while left > 1:
+            half = left // 2
+            for event in range(values.shape[0]):
+                places[event] += half * (edges[places[event] + half - 1] < column[event])
+            left -= half
+        for event in range(values.shape[0]):
+            place = places[event] + (edges[places[event]] < column[event])
+            if np.isnan(column[event]):
+                place = end + 1
+                lost += 1
+            codes[event, columns[feature]] = order[2 * feature + place]
+    return lost
 
 
 def _turns(keys: Codes) -> tuple[Codes, Codes]:

@@ -153,11 +153,11 @@ class Family:
             return Step({}, {}, [])
         steps = Steps(batch.keys, batch.codes)
         path = self._walk(self._factors, steps, self.statistic, None)
-        highest = self._highest(path)
+        highest = self._along(path)
         loudest = highest.max()
         if not loudest < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
             path = self._walk(self._factors, steps, self.statistic, self._ceiling)
-            highest = self._highest(path)
+            highest = self._along(path)
         step = Step(path.last, {}, [])
         if self.excursions or not loudest < QUIET * self.threshold:
             self._follow_loud(batch, path, (highest >= QUIET * self.threshold).nonzero()[0], step)
@@ -180,17 +180,22 @@ class Family:
 
     def levels(self) -> dict[int, Floats]:
         """The weighted statistic of every stream now, shape (streams,) for each key; see `level` for one."""
-        if not self.statistic:
-            return {}
-        held = np.stack(list(self.statistic.values()))
-        levels = np.einsum("ksb,sb->ks", held, self.weights) - self._spent
-        return dict(zip(self.statistic, levels, strict=True))
+        return dict(zip(self.statistic, self._levels(), strict=True)) if self.statistic else {}
+
+    def highest(self) -> float:
+        """The largest weighted statistic of any stream now; 0 before the first event."""
+        return float(self._levels().max()) if self.statistic else 0.0
 
     def leading_bet(self, key: int, stream: int) -> int:
         """Which bet gives most of a stream's evidence now."""
         return int(np.argmax(self.statistic[key][stream] * self.weights[stream]))
 
-    def _highest(self, path: Path) -> Floats:
+    def _levels(self) -> Floats:
+        """The weighted statistic of every stream now, shape (keys, streams), keys in the order of `statistic`."""
+        held = np.concatenate(list(self.statistic.values())).reshape(-1, *self.weights.shape)
+        return np.asarray(np.einsum("ksb,sb->ks", held, self.weights) - self._spent)
+
+    def _along(self, path: Path) -> Floats:
         """An upper bound of the weighted statistic of each stream along a path, shape (streams,)."""
         return np.asarray((path.peaks * self.weights).sum(axis=1) * _ROUNDING - self._spent)
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from detectors.bets import Caution
 from detectors.cells import ABSENT, RESERVED
 from detectors.edetector import Batch, Excursion, Step, Turn
+from detectors.engine import ARRAYS, Engine
 from detectors.surrogate import LEVELS
-from detectors.walk import Walk, arrays
 from monitor.detection.agreement import AGREES, Agreement, Judged
 from monitor.detection.askers import codes_of_slots
 from monitor.detection.attention import Attention, Named
@@ -85,11 +85,11 @@ class BankState(msgspec.Struct, array_like=True):
 class Bank:
     """All families of one model."""
 
-    def __init__(self, baseline: Baseline, budget: float, caution: Caution, walk: Walk = arrays) -> None:
+    def __init__(self, baseline: Baseline, budget: float, caution: Caution, engine: Engine = ARRAYS) -> None:
         """Build the bets from the baseline; `budget` is the number of events per false alarm."""
         self.baseline = baseline
         self.digest = baseline.digest
-        self.columns = Columns(baseline)
+        self.columns = Columns(baseline, engine.cut)
         self.budget = budget
         self.pairs = Pairs(baseline.features, [(pair.first, pair.second) for pair in baseline.pairs])
         self.questions = questions(baseline)
@@ -106,7 +106,7 @@ class Bank:
         self.recent_dues = Recent(2)
         """Predicted class, and what became of the label."""
         self.dues = Dues(baseline.dues, self.digest, self.columns.class_code)
-        self.families = families(baseline, self.questions, self.columns, budget, caution, walk)
+        self.families = families(baseline, self.questions, self.columns, budget, caution, engine.walk)
         self._attention = Attention()
         self._block = max(BLOCK // max(family.weights.size for family in self.families.values()), 1)
 
@@ -153,10 +153,7 @@ class Bank:
 
     def highest(self) -> dict[str, float]:
         """The largest weighted statistic of each family now; it alarms at `budget`."""
-        return {
-            name: max((float(levels.max()) for levels in family.levels().values()), default=0.0)
-            for name, family in self.families.items()
-        }
+        return {name: family.highest() for name, family in self.families.items()}
 
     def streams(self) -> int:
         """How many streams are watched now, over all keys seen."""

@@ -7,12 +7,13 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import ABOVE, ABSENT, RESERVED, CategoryCells, NumericCells
+from detectors.grid import Cut, Grid, cut
 from detectors.projection import Projection
 from monitor.detection.baseline import EXTRA, PREDICTION, Baseline, category, certainty, embedded, numeric, residual
 from monitor.detection.slots import Slots
@@ -90,7 +91,8 @@ _NO_LABELS = LabelColumns(
 class Columns:
     """Turns events of one model into codes."""
 
-    def __init__(self, baseline: Baseline) -> None:
+    def __init__(self, baseline: Baseline, cut: Cut = cut) -> None:
+        """Take the alphabets; `cut` is how numbers become codes."""
         self.sources = Slots(baseline.sources)
         self.labelers = Slots(baseline.labelers)
         self.names = tuple(baseline.features)
@@ -109,12 +111,9 @@ class Columns:
         self._row = np.dtype([("index", "=i8"), ("ts", "=f8"), ("numbers", "=f8", (len(self._numeric),))])
         self._place = {name: column for column, name in enumerate(self.names)}
         self._embedded = [(self._place[name], numeric(baseline.features[name])) for name in made]
-        self._numeric_places = [self._place[name] for name in self._numeric]
         cells = [numeric(baseline.features[name]) for name in self._numeric]
-        self._edges = [feature.edges() for feature in cells]
-        orders = [feature.order() for feature in cells]
-        self._order = np.concatenate(orders) if orders else np.zeros(0, dtype=np.intp)
-        self._order_starts = np.cumsum([0, *map(len, orders)])[:-1, np.newaxis]
+        self._grid = Grid.of(cells, [self._place[name] for name in self._numeric])
+        self._cut = cut
         self._categories = [
             (self._place[name], feature.table(), feature.unseen)
             for name in self._categoric
@@ -155,7 +154,7 @@ class Columns:
         rows = np.frombuffer(taken.rows, self._row)
         codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
         numbers = rows["numbers"]
-        invalid = self._encode_numeric(numbers, codes) + self._encode_categories(taken.categories, codes)
+        invalid = self._cut(self._grid, numbers, codes) + self._encode_categories(taken.categories, codes)
         if self._projection is not None:
             projected, lost = self._encode_embeddings(self._projection, taken, codes)
             numbers, invalid = np.hstack([numbers, projected]), invalid + lost
@@ -205,18 +204,6 @@ class Columns:
         """The code of a class; classes that the reference did not have are one outcome, the last."""
         return self._class_code.get(class_name(value), self._other)
 
-    def _encode_numeric(self, rows: Floats, codes: Codes) -> int:
-        """Fill in the codes of numeric features; return how many values were missing or of another type."""
-        if not self._numeric:
-            return 0
-        columns = rows.T.copy()
-        missing = np.isnan(columns)
-        places = missing.astype(np.intp)
-        for number, edges in enumerate(self._edges):
-            places[number] += edges.searchsorted(columns[number])
-        codes[:, self._numeric_places] = self._order[places + self._order_starts].T
-        return int(np.count_nonzero(missing))
-
     def _encode_categories(self, rows: list[tuple[Value, ...]], codes: Codes) -> int:
         invalid = 0
         for (place, table, unseen), column in zip(self._categories, zip(*rows, strict=True), strict=False):
@@ -240,15 +227,18 @@ class Columns:
             codes = self._output.encode(np.array([_number(output) for output in outputs]))
         else:
             codes = np.array(_look_up(self._output_code, outputs, self._output.unseen), dtype=np.intp)
-        codes[[output is None for output in outputs]] = self._output.size - RESERVED + ABSENT
+        if None in outputs:
+            codes[[output is None for output in outputs]] = self._output.size - RESERVED + ABSENT
         return codes
 
 
 def _look_up(table: dict[Any, int], values: Sequence[Value], unseen: int) -> list[int]:
     """Codes of categories: most are texts that the table has, and only the others need a closer look."""
+    codes = list(map(table.get, values))
+    if None not in codes:
+        return cast("list[int]", codes)
     return [
-        table.get(category(value), unseen) if code is None else code
-        for code, value in zip(map(table.get, values), values, strict=True)
+        table.get(category(value), unseen) if code is None else code for code, value in zip(codes, values, strict=True)
     ]
 
 

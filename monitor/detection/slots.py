@@ -1,6 +1,7 @@
 """Slots: names from events (sources, labelers, versions) to small numbers, with bounded memory."""
 
 from collections.abc import Sequence
+from typing import cast
 from zlib import crc32
 
 NAMED = 64
@@ -36,7 +37,9 @@ class Slots:
 
     def all_of(self, names: Sequence[str | None]) -> list[int]:
         """The slots of many names, one after the other."""
-        found = map(self._slots.get, names)
+        found = list(map(self._slots.get, names))
+        if None not in found:
+            return cast("list[int]", found)
         return [self.of(name) if slot is None else slot for slot, name in zip(found, names, strict=True)]
 
     def name(self, slot: int) -> str:

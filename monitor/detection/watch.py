@@ -8,7 +8,7 @@ import msgspec
 
 from alerting.incident import Incident, Judgement, Radius
 from detectors.bets import Caution
-from detectors.walk import Walk, arrays
+from detectors.engine import ARRAYS, Engine
 from monitor.detection.answers import Answers
 from monitor.detection.bank import Bank, Moment, Place
 from monitor.detection.baseline import Baseline
@@ -88,7 +88,7 @@ class Watch:
         until: Until,
         caution: Caution,
         companions: Companions,
-        walk: Walk = arrays,
+        engine: Engine = ARRAYS,
         limits: Limits = NONE,
     ) -> None:
         """Watch against `baseline`, or learn one from the stream first.
@@ -100,7 +100,7 @@ class Watch:
             until: where the reference ends if it is learnt.
             caution: how far bounds stay away from estimates.
             companions: detectors beside the engine.
-            walk: how the engine's statistics go over events.
+            engine: how numbers are made of events.
             limits: which single events that are unlike the reference are listed.
         """
         self.model = model
@@ -117,10 +117,10 @@ class Watch:
         """How many events of whom had come by when, after the baseline."""
         self.invalid = 0
         """Feature values so far that were missing or of the wrong type."""
-        self.bank = None if baseline is None else Bank(baseline, budget, caution, walk)
+        self.bank = None if baseline is None else Bank(baseline, budget, caution, engine)
         self._budget = budget
         self._caution = caution
-        self._walk = walk
+        self._engine = engine
         self._until = until
         self._rows = self._worked = Rows()
         self._versions = Versions(() if baseline is None else baseline.versions)
@@ -279,7 +279,7 @@ class Watch:
 
     def _begin(self, learnt: Baseline) -> None:
         """Watch against a baseline that was learnt from the stream."""
-        self.bank = Bank(learnt, self._budget, self._caution, self._walk)
+        self.bank = Bank(learnt, self._budget, self._caution, self._engine)
         self._versions = Versions(learnt.versions)
 
     def _next(self, ts: float) -> int:

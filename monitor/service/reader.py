@@ -9,7 +9,7 @@ from alerting.desk import Desk
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from detectors.compiled import compiled
-from detectors.walk import arrays
+from detectors.engine import ARRAYS
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.listing import NONE, Limits
@@ -109,7 +109,7 @@ class Reader:
 def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
     """How a pipeline gets the watch of a model that it sees for the first time."""
     unnamed: set[str] = set()
-    walk = compiled() if config.detection.engine == "compiled" else arrays
+    engine = compiled() if config.detection.engine == "compiled" else ARRAYS
     limits = _limits(config.suspects)
 
     def watch(model: str) -> Watch | None:
@@ -126,7 +126,7 @@ def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str]
             until=_until(settings),
             caution=Caution(),
             companions=Companions(config.detection.companions),
-            walk=walk,
+            engine=engine,
             limits=limits,
         )
 

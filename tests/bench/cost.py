@@ -16,7 +16,7 @@ from river.drift import ADWIN
 
 from detectors.bets import Caution
 from detectors.compiled import compiled
-from detectors.walk import Walk, arrays
+from detectors.engine import ARRAYS, Engine
 from monitor.detection.bank import Bank
 from monitor.detection.baseline import Baseline
 from monitor.detection.columns import FeatureColumns, LabelColumns
@@ -110,12 +110,12 @@ def _loop(detectors: Sequence[ADWIN], rows: Sequence[Sequence[float]]) -> None:
 
 def _models(size: Size, learnt: Baseline) -> Iterator[Row]:
     """The whole path behind the poll, on records in memory; as many models as given take turns at random."""
-    walks = {"numpy": arrays, "compiled": compiled()}
-    kinds = [(engine, count) for engine in walks for count in size.models]
+    engines = {"numpy": ARRAYS, "compiled": compiled()}
+    kinds = [(engine, count) for engine in engines for count in size.models]
     found: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
         daemons = {
-            (engine, count): _daemon(learnt, count, Path(folder, f"{engine}-{count}"), walks[engine])
+            (engine, count): _daemon(learnt, count, Path(folder, f"{engine}-{count}"), engines[engine])
             for engine, count in kinds
         }
         for number in range(size.rounds):
@@ -131,10 +131,10 @@ def _models(size: Size, learnt: Baseline) -> Iterator[Row]:
         yield {"what": "models", "engine": engine, "count": count, **spreads}
 
 
-def _daemon(learnt: Baseline, models: int, folder: Path, walk: Walk) -> Daemon:
+def _daemon(learnt: Baseline, models: int, folder: Path, engine: Engine) -> Daemon:
     baselines = {of.model: of for of in (traffic.of_model(learnt, number) for number in range(models))}
     folder.mkdir()
-    daemon = Daemon(FileSource([folder / "unread"]), baselines, folder, walk=walk)
+    daemon = Daemon(FileSource([folder / "unread"]), baselines, folder, engine=engine)
     for model in baselines:
         daemon.pipeline.watch(model)  # made now, not while it is measured
     return daemon

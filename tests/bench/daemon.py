@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from alerting.desk import Desk, DeskConfig
 from alerting.incidents import Incidents
 from detectors.bets import Caution
-from detectors.walk import Walk, arrays
+from detectors.engine import ARRAYS, Engine
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.pipeline import Pipeline
@@ -40,7 +40,7 @@ class Daemon:
         baselines: Mapping[str, Baseline],
         folder: Path,
         location: str | Path | None = None,
-        walk: Walk = arrays,
+        engine: Engine = ARRAYS,
     ) -> None:
         """`folder` takes the quarantine, and the store unless that is at `location`."""
         self.store = Store(location or folder / "bench.db")
@@ -55,7 +55,7 @@ class Daemon:
             time.time,
         )
         self._gate, self._source = gate, source
-        self._watches = watches(baselines, walk)
+        self._watches = watches(baselines, engine)
         self.loop = Loop(
             source,
             undivided,
@@ -94,7 +94,7 @@ class Daemon:
         return sum(shard.pipeline.read for shard in self.loop.shards.values())
 
 
-def watches(baselines: Mapping[str, Baseline], walk: Walk = arrays) -> Callable[[str], Watch | None]:
+def watches(baselines: Mapping[str, Baseline], engine: Engine = ARRAYS) -> Callable[[str], Watch | None]:
     """How a pipeline gets the watch of a model, all default streams on."""
 
     def watch(model: str) -> Watch | None:
@@ -108,7 +108,7 @@ def watches(baselines: Mapping[str, Baseline], walk: Walk = arrays) -> Callable[
             until=Until(),
             caution=Caution(),
             companions=Companions(DETECTION.companions),
-            walk=walk,
+            engine=engine,
         )
 
     return watch

@@ -21,7 +21,7 @@ from confluent_kafka import Producer
 from river.drift import ADWIN
 
 from detectors.compiled import compiled
-from detectors.walk import Walk, arrays
+from detectors.engine import ARRAYS, Engine
 from monitor.detection.baseline import Baseline
 from monitor.intake.confluent_source import ConfluentSource
 from monitor.intake.kafka_config import KafkaConfig
@@ -160,10 +160,10 @@ def _adwins(source: EventSource, learnt: Baseline, _folder: Path) -> Turn:
 
 
 def _whole(
-    source: EventSource, learnt: Baseline, folder: Path, *, walk: Callable[[], Walk], commits: bool = False
+    source: EventSource, learnt: Baseline, folder: Path, *, engine: Callable[[], Engine], commits: bool = False
 ) -> Turn:
     folder.mkdir()
-    daemon = Daemon(source, {learnt.model: learnt}, folder, walk=walk())
+    daemon = Daemon(source, {learnt.model: learnt}, folder, engine=engine())
     every, committed = StoreConfig().commit_every, time.monotonic()
 
     def turn() -> int:
@@ -180,9 +180,9 @@ def _whole(
 
 _VARIANTS: Mapping[str, Callable[[EventSource, Baseline, Path], Turn]] = {
     BARE: _bare,
-    WHOLE: partial(_whole, walk=lambda: arrays),
-    COMPILED: partial(_whole, walk=compiled),
-    COMMITS: partial(_whole, walk=compiled, commits=True),
+    WHOLE: partial(_whole, engine=lambda: ARRAYS),
+    COMPILED: partial(_whole, engine=compiled),
+    COMMITS: partial(_whole, engine=compiled, commits=True),
     ADWINS: _adwins,
 }
 

@@ -99,7 +99,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @pytest.fixture(scope="module", params=["arrays", "compiled"])
 def walk(request: pytest.FixtureRequest) -> Walk:
-    return arrays if request.param == "arrays" else compiled()
+    return arrays if request.param == "arrays" else compiled().walk
 
 
 def run_in_parts(case: Case, walk: Walk) -> tuple[Family, list[Change]]:
