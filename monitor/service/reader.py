@@ -7,9 +7,10 @@ from functools import partial
 
 from alerting.desk import Desk
 from alerting.incidents import Incidents
+from detectors.automatic import automatic
 from detectors.bets import Caution
 from detectors.compiled import compiled
-from detectors.engine import ARRAYS
+from detectors.engine import ARRAYS, Engine
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.listing import NONE, Limits
@@ -106,10 +107,13 @@ class Reader:
         return Shard(name, claim, pipeline, desk, Silence(config.detection.silence_after, time.time))
 
 
+_ENGINES: Mapping[str, Callable[[], Engine]] = {"auto": automatic, "numpy": lambda: ARRAYS, "compiled": compiled}
+
+
 def watches(config: Config, baselines: Mapping[str, Baseline]) -> Callable[[str], Watch | None]:
     """How a pipeline gets the watch of a model that it sees for the first time."""
     unnamed: set[str] = set()
-    engine = compiled() if config.detection.engine == "compiled" else ARRAYS
+    engine = _ENGINES[config.detection.engine]()
     limits = _limits(config.suspects)
 
     def watch(model: str) -> Watch | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from alerting.incident import Change, Radius, Transition
 from alerting.incidents import Incidents
+from detectors.automatic import automatic
 from detectors.bets import Caution
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.companions import Companions
@@ -48,6 +49,7 @@ def replay(
         warn: told of every record that is no event, and of every model that could not be tested, in one line.
         progress: called after each batch.
     """
+    engine = automatic()
 
     def watch(model: str) -> Watch | None:
         if config.baseline is not None and config.baseline.model != model:
@@ -59,6 +61,7 @@ def replay(
             until=config.until,
             caution=Caution(),
             companions=Companions(()),
+            engine=engine,
         )
 
     def reject(record: Record, error: DecodeError) -> None:

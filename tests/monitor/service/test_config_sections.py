@@ -37,6 +37,8 @@ def test_an_engine_that_is_not_installed_is_a_mistake(
     ((place, message),) = refused(text)
     assert place.endswith("detection.engine")
     assert "it comes with the extra `fast`" in message
+    for usable in ("", "detection: {engine: numpy}\n"):
+        assert watches(read(MINIMAL + usable), {})("net-ids") is not None
 
 
 @pytest.mark.parametrize(
