@@ -77,7 +77,8 @@ def audit_verify(
     if isinstance(found, audit.Broken):
         _broken(found, "", output)
     upto = signed[-1].head.number if signed and key is not None else 0
-    text = f"{found.number} entries, intact, signed up to entry {upto}; head {found}"
+    by_whom = f"signed up to entry {upto}" if upto else "no signature looked at"
+    text = f"{found.number} entries, intact, {by_whom}; head {found}"
     show({"intact": True, "entries": found.number, "signed": upto, "head": str(found)}, text, output)
 
 

@@ -31,20 +31,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-baseline_app = typer.Typer(help="Build, show and verify baselines.", no_args_is_help=True, rich_markup_mode=None)
+baseline_app = typer.Typer(help="Build, show, sign and verify baselines.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(baseline_app, name="baseline")
 app.add_typer(rollback_commands.rollback_app, name="rollback")
 app.add_typer(desk_commands.incidents_app, name="incidents")
 app.add_typer(desk_commands.silence_app, name="silence")
 app.add_typer(message_commands.messages_app, name="messages", help="Dead messages: list, resend or discard them.")
-app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --config tocsin.yaml")(
-    message_commands.notify_test
-)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(store_commands.app, name="store")
-app.command("drill", epilog="Example: tocsin drill events.jsonl.gz --reference-until 2026-03-04T00:00:00Z")(drill)
 
 
+BaselineFile = Annotated[Path, typer.Argument(help="A file made by `tocsin baseline build`.")]
 Logs = Annotated[list[Path], typer.Argument(help="Event logs, .jsonl or .jsonl.gz, in the order to read them.")]
 ReferenceUntil = Annotated[
     str | None, typer.Option(help="The reference ends at this time (ISO 8601; UTC if it has no offset).")
@@ -63,7 +60,7 @@ def run(config: ConfigOption) -> None:
 
 @app.command(epilog="Example: tocsin check --config tocsin.yaml")
 def check(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
-    """Validate the configuration and all it names; list every error with its place."""
+    """Validate the configuration and the files it names. Every error is listed with its place."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `run`
 
     with config_errors(output):
@@ -84,7 +81,7 @@ def replay_command(
     label_ttl: Annotated[float, typer.Option(min=1, help="Seconds that predictions wait for labels.")] = 604_800,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Backtest: what would have been found in read_events events, and when. Exits 1 if there was an incident."""
+    """Backtest: what would have been found, and when. Exits 1 if there was an incident."""
     with input_errors(), reading(FileSource(logs), output) as (source, advance):
         config = ReplayConfig(
             budget=budget,
@@ -102,6 +99,13 @@ def replay_command(
     raise typer.Exit(FOUND if incidents else 0)
 
 
+# Commands are listed in the order in which they are added.
+app.command("drill", epilog="Example: tocsin drill events.jsonl.gz --reference-until 2026-03-04T00:00:00Z")(drill)
+app.command("notify-test", epilog="Example: tocsin notify-test ml-oncall --config tocsin.yaml")(
+    message_commands.notify_test
+)
+
+
 @baseline_app.command("build", epilog="Example: tocsin baseline build events.jsonl.gz --out net-ids.baseline.json")
 def baseline_build(
     logs: Logs,
@@ -111,7 +115,7 @@ def baseline_build(
     key: Annotated[Path | None, typer.Option(help="Sign it with this Ed25519 private key, PEM.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Learn a baseline from verified events, freeze it and print its digest."""
+    """Learn a baseline from verified events and freeze it."""
     signing = None if key is None else private_key(key)
     with input_errors(), reading(FileSource(logs), output) as (source, advance):
         learnt = learn(read_events(source, warn, advance), model, parse_time(until) if until else float("inf"))
@@ -120,7 +124,7 @@ def baseline_build(
 
 
 @baseline_app.command("show", epilog="Example: tocsin baseline show net-ids.baseline.json --output json")
-def baseline_show(file: Path, output: OutputOption = Output.TEXT) -> None:
+def baseline_show(file: BaselineFile, output: OutputOption = Output.TEXT) -> None:
     """Print what a baseline was learnt from."""
     with input_errors():
         _show(load(file), output)
@@ -128,7 +132,7 @@ def baseline_show(file: Path, output: OutputOption = Output.TEXT) -> None:
 
 @baseline_app.command("sign", epilog="Example: tocsin baseline sign net-ids.baseline.json --key key.pem")
 def baseline_sign(
-    file: Path,
+    file: BaselineFile,
     key: Annotated[Path, typer.Option(help="An Ed25519 private key, PEM.")],
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -142,7 +146,7 @@ def baseline_sign(
 
 @baseline_app.command("verify", epilog="Example: tocsin baseline verify net-ids.baseline.json --digest sha256:...")
 def baseline_verify(
-    file: Path,
+    file: BaselineFile,
     digest: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
     public_key: Annotated[Path | None, typer.Option(help="Whose signature it must have: an Ed25519 key, PEM.")] = None,
     output: OutputOption = Output.TEXT,
@@ -167,7 +171,7 @@ def demo(
         Path | None, typer.Option(help="Where to put files and logs; a temporary folder if absent.")
     ] = None,
 ) -> None:
-    """The whole loop on this machine: serve a model, poison it, detect, alert, roll back."""
+    """Play the whole loop on this machine. A model is served, poisoned, found out and rolled back."""
     from monitor.demo import story  # noqa: PLC0415 - needs the extra `demo`
 
     raise typer.Exit(story.run(keep=keep, propose=propose, workdir=workdir))

@@ -63,7 +63,7 @@ def incidents_show(incident: IncidentArgument, config: ConfigOption, output: Out
 def incidents_ack(
     incident: IncidentArgument, by: ByOption, config: ConfigOption, output: OutputOption = Output.TEXT
 ) -> None:
-    """Say that somebody looks after an incident: reminders end, and it calls again only if it becomes worse."""
+    """Say that somebody looks after an incident. Reminders end, and it calls again only if it becomes worse."""
     _decide(incident, Verb.ACKNOWLEDGE, by, config, output)
 
 
@@ -113,7 +113,7 @@ def silence_list(
     everything: Annotated[bool, typer.Option("--all", help="Those that have ended too.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Print silences, the one that ends first first."""
+    """Print silences, the one that ends soonest first."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `incidents_list`
 
     with config_errors(output), daemon.stored(config) as (_, store):
@@ -129,7 +129,7 @@ def silence_expire(
     config: ConfigOption,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """End a silence before its time; what it held back and still fires is told."""
+    """End a silence before its time. What it held back and still fires is told."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `incidents_list`
 
     with config_errors(output), daemon.stored(config) as (_, store):

@@ -28,11 +28,13 @@ def drill(
     model: Annotated[str | None, typer.Option(help="Which model, if the logs have several.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="A baseline file to test against.")] = None,
     reference_until: Annotated[
-        str | None, typer.Option(help="Without one: the reference ends at this time (ISO 8601); half of the events.")
+        str | None, typer.Option(help="Without a baseline: the reference ends at this time; after half of the events.")
     ] = None,
     budget: Annotated[float, typer.Option(min=100, help="One false incident in so many events.")] = 100_000,
-    attack: Annotated[list[str] | None, typer.Option(help="Only this attack; may be given again.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the attacks' chance.")] = 1,
+    attack: Annotated[
+        list[str] | None, typer.Option(help=f"Only this one, of {', '.join(ATTACKS)}; may be given again.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what the attacks leave to chance.")] = 1,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Play every kind of attack on recorded events, in memory. Exits 1 if one that had an effect is missed."""

@@ -56,7 +56,7 @@ def notify_test(
 
 @messages_app.command("dead", epilog="Example: tocsin messages dead --config tocsin.yaml")
 def messages_dead(config: ConfigOption, receiver: ReceiverOption = None, output: OutputOption = Output.TEXT) -> None:
-    """Print what receivers have refused for good, and why, the oldest first."""
+    """Print what receivers have refused for good, and why. The oldest first."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `notify_test`
 
     with config_errors(output), daemon.stored(config) as (_, store):
@@ -73,7 +73,7 @@ def messages_resend(
     receiver: ReceiverOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Send refused messages again, once the receiver is repaired; the running daemon does it. Exits 1 if some stay.
+    """Send refused messages again, once the receiver works. The running daemon does it. Exits 1 if some stay.
 
     A message stays where a later step of its incident has arrived: it would tell what is no longer true.
     """

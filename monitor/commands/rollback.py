@@ -26,7 +26,7 @@ ModelArgument = Annotated[str, typer.Argument(help="A model; * for all of them."
 
 @rollback_app.command("status", epilog="Example: tocsin rollback status --config tocsin.yaml")
 def rollback_status(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
-    """Print every rollback that an incident asked for, what became of it, and what stops any."""
+    """Print rollbacks that incidents asked for, and what stops any."""
     from monitor.service import app as daemon  # noqa: PLC0415 - the other commands do without half of the imports
 
     with config_errors(output), daemon.stored(config) as (_, store):
@@ -40,7 +40,7 @@ def rollback_status(config: ConfigOption, output: OutputOption = Output.TEXT) ->
 def rollback_plan(
     model: Annotated[str, typer.Argument(help="The model.")], config: ConfigOption, output: OutputOption = Output.TEXT
 ) -> None:
-    """Print what would be done about a model now, and why not; changes nothing. Asks the registry."""
+    """Print what would be done about a model now, and why not. Asks the registry, changes nothing."""
     from monitor.detection.answers import STATE, Answers  # noqa: PLC0415 - see `rollback_status`
     from monitor.rollback.policy import unsafe  # noqa: PLC0415 - see `rollback_status`
     from monitor.rollback.registry import RegistryError  # noqa: PLC0415 - see `rollback_status`
@@ -66,7 +66,7 @@ def rollback_plan(
 
 @rollback_app.command("approve", epilog="Example: tocsin rollback approve 72296eacf78f --by ada --config tocsin.yaml")
 def rollback_approve(incident: IncidentArgument, by: ByOption, config: ConfigOption) -> None:
-    """Approve a proposed rollback; the running daemon checks everything anew and carries it out."""
+    """Approve a proposed rollback. The running daemon checks everything anew and carries it out."""
     from monitor.rollback.consent import approve  # noqa: PLC0415 - see `rollback_status`
 
     _answer(incident, config, lambda action, rules, now: approve(action, by=by, config=rules, now=now))
@@ -74,7 +74,7 @@ def rollback_approve(incident: IncidentArgument, by: ByOption, config: ConfigOpt
 
 @rollback_app.command("deny", epilog="Example: tocsin rollback deny 72296eacf78f --by ada --config tocsin.yaml")
 def rollback_deny(incident: IncidentArgument, by: ByOption, config: ConfigOption) -> None:
-    """Say no to a rollback that was proposed, announced or held; that is final for its incident."""
+    """Say no to a proposed, announced or held rollback. That is final for its incident."""
     from monitor.rollback.consent import deny  # noqa: PLC0415 - see `rollback_status`
 
     _answer(incident, config, lambda action, _, now: deny(action, by=by, now=now))
@@ -89,7 +89,7 @@ def rollback_execute(
     config: ConfigOption,
     to: Annotated[str | None, typer.Option(help="The version that is to serve again.")] = None,
 ) -> None:
-    """Demand a rollback in spite of what holds it; the target must be known-good and intact all the same."""
+    """Demand a rollback in spite of what holds it. The target must be known-good and intact all the same."""
     from monitor.rollback.consent import execute  # noqa: PLC0415 - see `rollback_status`
 
     _answer(incident, config, lambda action, rules, now: execute(action, to=to, by=by, config=rules, now=now))
@@ -102,7 +102,7 @@ def rollback_stop(
     config: ConfigOption,
     why: Annotated[str, typer.Option(help="The reason, for those who wonder.")] = "",
 ) -> None:
-    """Let nothing be rolled back, not even what was approved, until `resume`."""
+    """Let nothing be rolled back until `resume`. Not even what was approved."""
     from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`
     from monitor.store.stop_table import Stop  # noqa: PLC0415 - see `rollback_status`
 
@@ -127,7 +127,7 @@ def rollback_resume(model: ModelArgument, by: ByOption, config: ConfigOption) ->
 def rollback_unpin(
     model: Annotated[str, typer.Argument(help="The model.")], by: ByOption, config: ConfigOption
 ) -> None:
-    """Take a model's pin out of the registry: the training data has been looked at, and may be learnt from again."""
+    """Take a model's pin out of the registry. The training data has been looked at, and may be learnt from again."""
     from monitor.rollback.registry import RegistryError  # noqa: PLC0415 - see `rollback_status`
     from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`
     from monitor.service import guard  # noqa: PLC0415 - see `rollback_status`
@@ -152,7 +152,7 @@ def rollback_vouch(
     why: Annotated[str, typer.Option(help="What makes sure that it is good.")],
     config: ConfigOption,
 ) -> None:
-    """Give your word that a version is good; once enough have (`known_good.vouchers`), it is marked known-good."""
+    """Give your word that a version is good. Once enough have (`known_good.vouchers`), it is marked known-good."""
     from monitor.rollback.known_good import VouchError  # noqa: PLC0415 - see `rollback_status`
     from monitor.rollback.registry import RegistryError  # noqa: PLC0415 - see `rollback_status`
     from monitor.service import app as daemon  # noqa: PLC0415 - see `rollback_status`

@@ -14,7 +14,7 @@ def _group() -> None:
 
 @app.command("rekey", epilog="Example: tocsin store rekey --config tocsin.yaml")
 def store_rekey(config: ConfigOption, output: OutputOption = Output.TEXT) -> None:
-    """Encrypt everything in the store anew with the first of `store.keys`. Stop the daemon before."""
+    """Encrypt the store anew with the first of `store.keys`. Stop the daemon before."""
     from monitor.service import app as daemon  # noqa: PLC0415 - the other commands do without half of the imports
 
     with config_errors(output), daemon.stored(config) as (settings, store):

@@ -69,7 +69,8 @@ class ConfigFile:
 
     def report(self, keys: Keys, message: str, line: int | None = None) -> None:
         """Note what is wrong at a place; what follows only from a value that could not be read is left out."""
-        if not any(keys[:length] in self._unusable for length in range(len(keys) + 1)):
+        within = any(keys[:length] in self._unusable for length in range(len(keys) + 1))
+        if not within and keys not in {unusable[:-1] for unusable in self._unusable}:
             self.problems.append((line or self._line(keys), keys, message))
 
     def error(self) -> ConfigError:

@@ -25,7 +25,7 @@ from monitor.intake.decode import DecodeError, Decoder
 from monitor.intake.events import Event, Label, Prediction, epoch
 from monitor.intake.join import Join
 from monitor.intake.source import Partition, Record
-from monitor.service.replay import named
+from monitor.service.replay import named, one_of
 
 QUIET = 0.2
 """Share of the events that stays as it is before an attack begins."""
@@ -179,10 +179,7 @@ def rehearse(
 
 def of_model(events: Sequence[Event], model: str | None) -> tuple[str, list[Event]]:
     """The events of one model, with the labels of its predictions. Raises BaselineError if it is not clear of which."""
-    models = {event.model for event in events if isinstance(event, Prediction)}
-    if (model is None and len(models) != 1) or (model is not None and model not in models):
-        raise BaselineError(f"name one of the models: {', '.join(sorted(models)) or 'there are no predictions'}")
-    name = model or models.pop()
+    name = one_of({event.model for event in events if isinstance(event, Prediction)}, model)
     ids = {event.event_id for event in events if isinstance(event, Prediction) and event.model == name}
     mine = (event for event in events if (event.event_id in ids if isinstance(event, Label) else event.model == name))
     return name, list(mine)

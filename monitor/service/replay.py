@@ -5,7 +5,7 @@ The lines are a contract that other tools rely on; see DESIGN.md, "Replay output
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -131,10 +131,18 @@ def learn(events: Iterable[Event], model: str | None, until: float) -> Baseline:
             predictions.setdefault(event.model, []).append(event)
         if joined is not None:
             labels.setdefault(joined.model, []).append(joined)
-    if model is None and len(predictions) != 1:
-        raise BaselineError(f"name one of the models: {', '.join(sorted(predictions)) or 'there are no predictions'}")
-    name = model or next(iter(predictions))
-    return build(name, predictions.get(name, []), labels.get(name, []))
+    name = one_of(predictions, model)
+    return build(name, predictions[name], labels.get(name, []))
+
+
+def one_of(models: Collection[str], wanted: str | None) -> str:
+    """The model that is wanted, or the only one. Raises BaselineError if it is not there, or not clear which."""
+    if not models:
+        raise BaselineError("there are no predictions")
+    name = next(iter(models)) if wanted is None and len(models) == 1 else wanted
+    if name is None or name not in models:
+        raise BaselineError(f"name one of the models: {', '.join(sorted(models))}")
+    return name
 
 
 def line(transition: Transition) -> dict[str, Any]:

@@ -170,6 +170,12 @@ def test_what_is_not_a_variable_is_said(refused: Refused) -> None:
     ]
 
 
+def test_what_follows_only_from_a_variable_that_is_not_set_is_left_out(refused: Refused) -> None:
+    text = f'{MINIMAL}alerting:\n  receivers:\n    - {{kind: slack, name: a, url: {{value: "${{HOOK}}"}}}}\n'
+    unset = "the environment variable HOOK is not set, and there is no ${HOOK:-default}"
+    assert refused(text) == [("9: alerting.receivers[0].url.value", unset)]
+
+
 # Anything at all.
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.datetimes()

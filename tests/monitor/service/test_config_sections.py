@@ -217,6 +217,15 @@ def test_the_example_loads_with_everything_in_it_and_shows_the_true_defaults(rea
         assert getattr(config, section).model_fields_set == type(getattr(config, section)).model_fields.keys()
 
 
+def test_the_example_has_every_setting_of_the_sections_that_are_read_without_a_manual() -> None:
+    sections = re.split(r"^#?(?=\w+:)", EXAMPLE.read_text(), flags=re.MULTILINE)[1:]
+    texts = {text.partition(":")[0]: text for text in sections}
+    for name in ("kafka", "detection", "join", "signatures", "rollback", "quarantine", "suspects", "store", "server"):
+        section = getattr(load(EXAMPLE, {}), name)
+        keys = re.findall(r"(?<![\w.])(\w+): ", texts[name].replace("\n", " "))
+        assert type(section).model_fields.keys() - set(keys) == set(), name
+
+
 def test_a_store_is_a_file_or_a_database(read: Load) -> None:
     url = "postgresql://tocsin:canary@db/tocsin"
     assert read(f'{MINIMAL}store: {{url: {{value: "{url}"}}}}\n').store.location == url
