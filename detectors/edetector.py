@@ -142,7 +142,8 @@ class Family:
         self.excursions: dict[tuple[int, int], Excursion] = {}
         # Multiplying is faster than dividing.
         scales = {key: 1.0 / divisor for key, divisor in (divisors or {}).items()}
-        self._factors = Factors(np.ascontiguousarray(tables).reshape(-1, self.bets), scales, self.streams, self.codes)
+        rows = np.ascontiguousarray(tables).reshape(-1, self.bets)
+        self._factors = Factors(rows, scales, self.streams, self.codes, np.ones(weights.shape))
         self._walk = walk
         self._spent = weights.sum(axis=1)
         self._ceiling = 1.0 + OVERSHOOT * threshold / np.where(weights > 0, weights, 1.0)
@@ -153,15 +154,16 @@ class Family:
             return Step({}, {}, [])
         steps = Steps(batch.keys, batch.codes)
         path = self._walk(self._factors, steps, self.statistic, None)
-        highest = self._along(path)
-        loudest = highest.max()
-        if not loudest < OVERSHOOT * self.threshold:  # this way round NaN is too high as well
+        # Mostly all streams together are quiet; compared this way round, NaN is not.
+        if not self.excursions and np.vdot(path.peaks, self.weights) * _ROUNDING < QUIET * self.threshold:
+            return Step(path.last, {}, [])
+        highest = self._highest(path)
+        if not highest.max() < OVERSHOOT * self.threshold:
             path = self._walk(self._factors, steps, self.statistic, self._ceiling)
-            highest = self._along(path)
+            highest = self._highest(path)
         step = Step(path.last, {}, [])
-        if self.excursions or not loudest < QUIET * self.threshold:
-            self._follow_loud(batch, path, (highest >= QUIET * self.threshold).nonzero()[0], step)
-            step.changes.sort()
+        self._follow_loud(batch, path, (highest >= QUIET * self.threshold).nonzero()[0], step)
+        step.changes.sort()
         return step
 
     def accept(self, step: Step) -> None:
@@ -195,7 +197,7 @@ class Family:
         held = np.concatenate(list(self.statistic.values())).reshape(-1, *self.weights.shape)
         return np.asarray(np.einsum("ksb,sb->ks", held, self.weights) - self._spent)
 
-    def _along(self, path: Path) -> Floats:
+    def _highest(self, path: Path) -> Floats:
         """An upper bound of the weighted statistic of each stream along a path, shape (streams,)."""
         return np.asarray((path.peaks * self.weights).sum(axis=1) * _ROUNDING - self._spent)
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import local
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ class Factors:
     """For some keys, what to multiply the factors by, shape (streams, bets)."""
     streams: int
     codes: int
+    fresh: Floats
+    """The statistics of a key that has had no event, shape (streams, bets): 1 each."""
 
     @property
     def kinds(self) -> int:
@@ -36,8 +38,7 @@ class Factors:
         return len(self.table) // (self.streams * self.codes)
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(NamedTuple):
     """Events to walk over: which key each feeds, shape (n,), and its code in each stream, (n, streams)."""
 
     keys: Codes
@@ -128,8 +129,9 @@ def arrays(factors: Factors, steps: Steps, before: Mapping[int, Floats], ceiling
     for rank, key in enumerate(rounds.keys):
         if key in factors.scales:
             path[rounds.places(rank)] *= factors.scales[key]
-    first = np.ones((streams, bets))
-    now = np.concatenate([before.get(key, first) for key in rounds.keys]).reshape(len(rounds.keys), streams, bets)
+    now = np.concatenate([before.get(key, factors.fresh) for key in rounds.keys]).reshape(
+        len(rounds.keys), streams, bets
+    )
     multiply, add = np.multiply, np.add
     with np.errstate(over="ignore"):
         for slab in rounds.slabs(path):

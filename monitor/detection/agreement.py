@@ -49,7 +49,7 @@ class Agreement:
         """Judge coded events, shape (n, streams) as the baseline has them."""
         outcomes = self._classes[codes[:, self._output]]
         kinds = self._judge(self._scores.take(codes.take(self._places, axis=1) + self._starts))
-        rows = np.flatnonzero((outcomes >= 0) & (kinds != UNSURE))
+        rows = ((outcomes >= 0) & (kinds != UNSURE)).nonzero()[0]
         return Judged(rows, kinds[rows], outcomes[rows])
 
 

@@ -246,9 +246,12 @@ class Bank:
 
     def _asked(self, features: FeatureColumns) -> Batch:
         """Who asks; features alone ask for nothing."""
+        index, ts, sources = features.index, features.ts, features.sources
         asks = features.codes[:, self._output] != self._no_output
-        codes = self._askers[features.sources[asks], np.newaxis]
-        return Batch(features.index[asks], features.ts[asks], np.zeros(len(codes), dtype=np.intp), codes)
+        if not asks.all():
+            index, ts, sources = index[asks], ts[asks], sources[asks]
+        codes = self._askers.take(sources)[:, np.newaxis]
+        return Batch(index, ts, np.zeros(index.size, dtype=np.intp), codes)
 
     def _add_answers(self, batches: dict[str, Batch], features: FeatureColumns, answers: Judged) -> None:
         index, ts = features.index[answers.rows], features.ts[answers.rows]

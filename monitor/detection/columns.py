@@ -159,7 +159,8 @@ class Columns:
             projected, lost = self._encode_embeddings(self._projection, taken, codes)
             numbers, invalid = np.hstack([numbers, projected]), invalid + lost
         codes[:, self._place[EXTRA]] = 0
-        codes[taken.extra, self._place[EXTRA]] = self._extra_code
+        if taken.extra:
+            codes[taken.extra, self._place[EXTRA]] = self._extra_code
         codes[:, self._place[PREDICTION]] = self._predicted(taken.outputs)
         return FeatureColumns(
             index=rows["index"].copy(),
