@@ -27,6 +27,7 @@ from monitor.detection import verdict as verdict_module
 from monitor.detection.families import WEIGHTS
 from monitor.intake.decode import Decoder, DecodeReason
 from monitor.intake.source import Partition, Record
+from monitor.rollback import file_registry
 from monitor.rollback.config import Mode
 from monitor.service.config import AnyRegistry, Config, json_schema, load
 from monitor.service.replay import line
@@ -146,7 +147,10 @@ def test_readme_and_runbook_have_everything_that_can_happen() -> None:
     assert set(Verdict) <= runbook.keys()
     reasons = {reason for row in rows(readme["Events"]) for reason in quoted(row[0])}
     assert set(DecodeReason) <= reasons
-    assert {quoted(row[0])[0] for row in rows(readme["Rollback"])} == set(Mode)
+    assert {quoted(row[0])[0] for row in rows(readme["Rollback"]) if len(row) == 2} == set(Mode)
+    marks = [(quoted(row[0])[0], quoted(row[1])[0]) for row in rows(readme["Rollback"]) if len(row) == 3]
+    assert {key for _, key in marks} == set(file_registry._Version.__struct_fields__) - {"created", "uri", "ready"}
+    assert all(tag == f"tocsin.{key}" for tag, key in marks)
     assert {quoted(row[0])[0] for row in rows(readme["Who is told"])} == set(kinds(AnyReceiver))
     told = {re.split(r" (?=[-A-Z])", quoted(row[0])[0])[0] for row in rows(readme["Commands"])}
     assert told == set(commands())

@@ -48,7 +48,7 @@ def drill(
             for line in rehearse(events, normal, budget, attacks=played, seed=seed, progress=advance):
                 show(line, text_line(line), output)
     if line["untouched_incidents"]:
-        warn(f"{line['untouched_incidents']} incidents are in the events as they are: look at `tocsin replay` first")
+        warn(f"incidents in the events as they are: {line['untouched_incidents']}; look at `tocsin replay` first")
     if line["missed"]:
         warn(f"MISSED: {', '.join(line['missed'])}")
         raise typer.Exit(MISSED)

@@ -186,7 +186,7 @@ def stamp(ts: float) -> str:
 def text_line(line: Mapping[str, Any]) -> str:
     """A line of the contract as a person reads it."""
     if line["event"] == "summary":
-        return "{events} events, {incidents} incidents, {seconds} s".format(**line)
+        return "{events} events, {incidents} incident{s}, {seconds} s".format(**line, s="s" * (line["incidents"] != 1))
     sure = "" if line["confidence"] is None else f" {line['confidence']:.0%}"
     what = f"{line['model']} {line['version']}  {line['verdict']}{sure}  {named(line['attribution'])}"
     return f"{line['ts']}  {line['event']:8}  {what}"

@@ -228,7 +228,7 @@ def test_progress_is_called_on_the_way(flipped: Path) -> None:
 
 
 def test_lines_for_people(lines: Lines) -> None:
-    assert text_line(lines[-1]).startswith(f"{lines[-1]['events']} events, 1 incidents, ")
+    assert text_line(lines[-1]).startswith(f"{lines[-1]['events']} events, 1 incident, ")
     text = text_line(lines[0])
     assert text.startswith(lines[0]["ts"])
     assert f"label_flip {lines[0]['confidence']:.0%}  class_from spam; class_to ham; version 2.0.0" in text
