@@ -6,12 +6,13 @@ do not depend on an estimated onset, and a late label counts for the version tha
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
 
-from monitor.intake.events import ClassLabel, Value, class_name
+from monitor.intake.events import ClassLabel, Features, Prediction, Value, class_name
+from monitor.intake.join import Joined
 
 STATE = "answers/"
 """The states in the store that hold this; the model's name follows."""
@@ -27,6 +28,8 @@ EVERY = 16
 """Of so many answers of a version one is looked at for the features that it was made from."""
 MAX_PLACES = 4096
 """Places of counts that are not looked up anew; sources can be many."""
+MANY = 8
+"""Answers that are sooner counted together than one by one."""
 OTHERS = "(others)"
 NOBODY = "(none)"
 
@@ -105,6 +108,37 @@ class Answers:
         if newest is None or not newest.looked_at:
             return None
         return {name for name, count in newest.features.items() if 2 * count > newest.looked_at}
+
+    def take_all(self, events: Sequence[Prediction | Features | Joined], times: Sequence[float]) -> None:
+        """Count answers, and labels that found theirs, in their order, with the epoch seconds of each."""
+        served = [(event, ts) for event, ts in zip(events, times, strict=True) if isinstance(event, Prediction)]
+        together = len(served) >= MANY and self._count(served)
+        for event, ts in zip(events, times, strict=True):
+            if isinstance(event, Joined):
+                self.take_label(event.version, event.source, event.labeler, event.prediction, event.label)
+            elif isinstance(event, Prediction) and not together:
+                self.take(event.version, event.source, event.prediction, ts, event.features)
+
+    def _count(self, served: Sequence[tuple[Prediction, float]]) -> bool:
+        """Count answers together; False, and nothing done, if one has no place yet: places are given in order."""
+        counts = Counter(
+            [(event.version, event.source, event.prediction, type(event.prediction)) for event, _ in served]
+        )
+        if not counts.keys() <= self._places.keys():
+            return False
+        for told, count in counts.items():
+            _, by_class, name = self._places[told]
+            by_class[name] += count
+        versions = {told[0] for told in counts}
+        for version in versions:
+            own = [each for each in served if each[0].version == version] if len(versions) > 1 else served
+            answered = self._versions[version]
+            for event, _ in own[-answered.predictions % EVERY :: EVERY]:
+                if event.features:
+                    _look(answered, event.features)
+            answered.predictions += len(own)
+            answered.last = max(answered.last, *[ts for _, ts in own])
+        return True
 
     def take(
         self,

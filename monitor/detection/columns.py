@@ -4,7 +4,7 @@ A new, missing or retyped feature is no special case: it gets a reserved code, a
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, cast
@@ -64,8 +64,10 @@ class LabelColumns:
 class _Taken:
     """Events of one model, as they were read: what is asked of them, and not the events, which are large."""
 
-    rows: bytearray = field(default_factory=bytearray)
-    """Index, epoch seconds and numeric features, event after event; NaN where one is missing or is text."""
+    index: list[int] = field(default_factory=list)
+    ts: list[float] = field(default_factory=list)
+    numbers: list[bytes] = field(default_factory=list)
+    """Numeric features of each event; NaN where one is missing or is text."""
     categories: list[tuple[Value, ...]] = field(default_factory=list)
     outputs: list[ClassLabel | None] = field(default_factory=list)
     """What was predicted; None where an event has features only."""
@@ -107,8 +109,7 @@ class Columns:
         """Streams that are numbers, but for what was predicted."""
         self._categoric = [name for name in served if name not in self._numeric]
         self._pick_numbers, self._pick_categories = _picker(self._numeric), _picker(self._categoric)
-        self._pack = struct.Struct(f"=qd{len(self._numeric)}d").pack
-        self._row = np.dtype([("index", "=i8"), ("ts", "=f8"), ("numbers", "=f8", (len(self._numeric),))])
+        self._pack = struct.Struct(f"={len(self._numeric)}d").pack
         self._place = {name: column for column, name in enumerate(self.names)}
         self._embedded = [(self._place[name], numeric(baseline.features[name])) for name in made]
         cells = [numeric(baseline.features[name]) for name in self._numeric]
@@ -126,34 +127,43 @@ class Columns:
         self._extra_code = extra.size - RESERVED + ABOVE
         self._taken = _Taken()
 
-    def take(self, index: int, ts: float, event: Prediction | Features) -> None:
-        """Take in an event for the next call of `encode`, with its index among all events and its epoch seconds."""
-        taken, values = self._taken, event.features
-        complete = len(values) == len(self._known)
+    def take(self, index: Sequence[int], times: Sequence[float], events: Sequence[Prediction | Features]) -> None:
+        """Take in events for the next call of `encode`, with the index of each among all and its epoch seconds."""
+        taken, pack, pick = self._taken, self._pack, self._pick_numbers
+        values = [event.features for event in events]
+        complete = {len(self._known)}.issuperset(map(len, values))
         try:
-            taken.rows += self._pack(index, ts, *self._pick_numbers(values))  # refuses text and null
+            taken.numbers += [pack(*pick(value)) for value in values]  # refuses text and null
         except (KeyError, struct.error):
             complete = False
-            taken.rows += self._pack(index, ts, *[_number(values.get(name)) for name in self._numeric])
+            taken.numbers += [self._packed(value) for value in values]
         if self._categoric:
             try:
-                taken.categories.append(self._pick_categories(values))
+                taken.categories += [self._pick_categories(value) for value in values]
             except KeyError:
                 complete = False
-                taken.categories.append(tuple([values.get(name) for name in self._categoric]))
-        if not complete and not values.keys() <= self._known:
-            taken.extra.append(len(taken.sources))
-        taken.outputs.append(event.prediction if isinstance(event, Prediction) else None)
+                taken.categories += [tuple([value.get(name) for name in self._categoric]) for value in values]
+        if not complete:
+            known, rows = self._known, len(taken.index)
+            taken.extra += [row for row, value in enumerate(values, rows) if not value.keys() <= known]
+        taken.index += index
+        taken.ts += times
+        taken.outputs += [event.prediction if isinstance(event, Prediction) else None for event in events]
+        taken.sources += [event.source for event in events]
         if self._projection is not None:
-            taken.embeddings.append(event.embedding if isinstance(event, Prediction) else None)
-        taken.sources.append(event.source)
+            taken.embeddings += [event.embedding if isinstance(event, Prediction) else None for event in events]
+
+    def _packed(self, values: Mapping[str, Value]) -> bytes:
+        try:
+            return self._pack(*self._pick_numbers(values))
+        except (KeyError, struct.error):
+            return self._pack(*[_number(values.get(name)) for name in self._numeric])
 
     def encode(self) -> FeatureColumns:
         """The codes of what was taken in since the last call."""
         taken, self._taken = self._taken, _Taken()
-        rows = np.frombuffer(taken.rows, self._row)
-        codes = np.empty((len(rows), len(self.names)), dtype=np.intp)
-        numbers = rows["numbers"]
+        numbers = np.frombuffer(b"".join(taken.numbers), float).reshape(len(taken.index), len(self._numeric))
+        codes = np.empty((len(numbers), len(self.names)), dtype=np.intp)
         invalid = self._cut(self._grid, numbers, codes) + self._encode_categories(taken.categories, codes)
         if self._projection is not None:
             projected, lost = self._encode_embeddings(self._projection, taken, codes)
@@ -163,8 +173,8 @@ class Columns:
             codes[taken.extra, self._place[EXTRA]] = self._extra_code
         codes[:, self._place[PREDICTION]] = self._predicted(taken.outputs)
         return FeatureColumns(
-            index=rows["index"].copy(),
-            ts=rows["ts"].copy(),
+            index=np.array(taken.index, dtype=np.int64),
+            ts=np.array(taken.ts, dtype=np.float64),
             codes=codes,
             numbers=numbers,
             sources=np.array(self.sources.all_of(taken.sources), dtype=np.intp),
@@ -173,8 +183,8 @@ class Columns:
 
     def features(self, rows: Iterable[tuple[int, float, Prediction | Features]]) -> FeatureColumns:
         """Take in (index, epoch seconds, event) rows, and encode them."""
-        for row in rows:
-            self.take(*row)
+        told = list(rows)
+        self.take([row[0] for row in told], [row[1] for row in told], [row[2] for row in told])
         return self.encode()
 
     def labels(self, rows: Sequence[tuple[int, Joined]]) -> LabelColumns:
@@ -243,7 +253,7 @@ def _look_up(table: dict[Any, int], values: Sequence[Value], unseen: int) -> lis
     ]
 
 
-def _picker(names: Sequence[str]) -> Callable[[dict[str, Value]], tuple[Any, ...]]:
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Value]], tuple[Any, ...]]:
     """A function that gives the values of these features as a tuple; KeyError if one is missing."""
     if len(names) > 1:
         return itemgetter(*names)

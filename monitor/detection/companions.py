@@ -50,12 +50,13 @@ class Companions:
         self._errors = [detector for signal, detector in made if signal == ERROR]
         self._features = [(s.removeprefix(FEATURE), detector) for s, detector in made if s != ERROR]
 
-    def take(self, event: Prediction | Features) -> None:
-        """Feed the features of an event; a value that is missing or no number is skipped."""
-        for name, detector in self._features:
-            value = event.features.get(name)
-            if value is not None and not isinstance(value, str) and detector.update(float(value)):
-                self.detections[detector.name, FEATURE + name] += 1
+    def take(self, events: Iterable[Prediction | Features]) -> None:
+        """Feed the features of events; a value that is missing or no number is skipped."""
+        for event in events if self._features else ():
+            for name, detector in self._features:
+                value = event.features.get(name)
+                if value is not None and not isinstance(value, str) and detector.update(float(value)):
+                    self.detections[detector.name, FEATURE + name] += 1
 
     def take_label(self, joined: Joined) -> None:
         """Feed whether a prediction was wrong."""

@@ -6,22 +6,19 @@ in the stream, those that it is about become suspects: once each, the earlier on
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from alerting.incident import Attribution, Incident, Verdict
-from monitor.intake.events import ClassLabel, class_name
+from monitor.detection.asked import Asked
+from monitor.intake.events import class_name
 from monitor.intake.join import Joined
 
 KEPT = 128
 """Doubts of each kind that are remembered; the oldest is forgotten first."""
 IN_THE_STREAM = frozenset({Verdict.LABEL_TAMPERING, Verdict.BACKDOOR, Verdict.CLEAN_LABEL})
 """Verdicts that doubt events. Of the others the model is wrong, or the world has changed: the events are true."""
-
-
-Asked = tuple[int, str, str, str | None, ClassLabel, float]
-"""Of a prediction: its index, id, version, source, answer and time."""
 
 
 class Doubt(msgspec.Struct, frozen=True, array_like=True):
@@ -68,12 +65,13 @@ class Doubts:
             asked = joined.predicted_at, joined.version, joined.source
             self.add(Doubt(joined.event_id, *asked, told, truth, joined.labeler))
 
-    def add_answers(self, unexpected: Iterable[int], asked: Sequence[Asked]) -> None:
+    def add_answers(self, unexpected: Iterable[int], asked: Asked) -> None:
         """Remember the answers with these indices, which the surrogate did not expect."""
-        wanted = set(unexpected)
-        for index, event_id, version, source, prediction, ts in asked if wanted else ():
-            if index in wanted:
-                self.add(Doubt(event_id, ts, version, source, class_name(prediction)))
+        for index in sorted(set(unexpected)):
+            answer = asked.at(index)
+            if answer is not None:
+                said = class_name(answer.prediction)
+                self.add(Doubt(answer.event_id, answer.ts, answer.version, answer.source, said))
 
     def add(self, doubt: Doubt) -> None:
         """Remember one."""

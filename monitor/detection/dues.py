@@ -6,9 +6,11 @@ Labels that never came in the reference are normal.
 """
 
 import math
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from zlib import crc32
 
 import msgspec
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.bets import Reference, dispersion
+from monitor.detection.asked import Asked
 from monitor.detection.baseline import DueReference
 from monitor.detection.grouping import Groups, counted, named, time_groups, within
 from monitor.intake.events import ClassLabel, Prediction, class_name
@@ -108,28 +111,36 @@ class Dues:
         """How many wait."""
         return len(self._waiting)
 
-    def ask(self, index: int, ts: float, event_id: str, prediction: ClassLabel) -> None:
-        """Take in a prediction with its index, epoch seconds and id."""
+    def take(self, asked: Asked, labels: Sequence[tuple[int, Joined]]) -> None:
+        """Take in predictions, and labels with their index, each in the order of their indices."""
         if self._learnt is None:
             return
-        self._asked = max(self._asked, ts)
-        if self._first <= self._asked - self._wait:
-            self._decide(index)
-        place = crc32(event_id.encode(), self._seed)
-        if place < self._below and len(self._waiting) < MOST:
-            self._waiting.setdefault((place, ts), self._code(prediction) * OUTCOMES + GONE)
-            if len(self._waiting) == 1:
-                self._first = ts
+        predictions = zip(asked.index, asked.ts, asked.event_ids, asked.predictions, strict=True)
+        done = 0
+        for index, joined in labels:
+            before = bisect_left(asked.index, index, done)
+            self._ask(islice(predictions, before - done))
+            self._answer(index, joined, self._learnt)
+            done = before
+        self._ask(predictions)
 
-    def answer(self, index: int, joined: Joined) -> None:
-        """Take in a label with its index."""
-        if self._learnt is None:
-            return
+    def _ask(self, predictions: Iterable[tuple[int, float, str, ClassLabel]]) -> None:
+        for index, ts, event_id, prediction in predictions:
+            self._asked = max(self._asked, ts)
+            if self._first <= self._asked - self._wait:
+                self._decide(index)
+            place = crc32(event_id.encode(), self._seed)
+            if place < self._below and len(self._waiting) < MOST:
+                self._waiting.setdefault((place, ts), self._code(prediction) * OUTCOMES + GONE)
+                if len(self._waiting) == 1:
+                    self._first = ts
+
+    def _answer(self, index: int, joined: Joined, learnt: DueReference) -> None:
         delay = joined.labelled_at - joined.predicted_at
         place = crc32(joined.event_id.encode(), self._seed), joined.predicted_at
         code = self._waiting.get(place)
-        if code is not None and delay <= self._learnt.gone:
-            self._waiting[place] = code // OUTCOMES * OUTCOMES + (IN_TIME if delay <= self._learnt.late else LATE)
+        if code is not None and delay <= learnt.gone:
+            self._waiting[place] = code // OUTCOMES * OUTCOMES + (IN_TIME if delay <= learnt.late else LATE)
         self._told = max(self._told, joined.labelled_at)
         self._decide(index)
 

@@ -5,7 +5,7 @@ listed at a bounded rate, and what is beyond it is counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from alerting.incident import Incident
 from detectors import outliers
 from detectors.cells import RESERVED
+from monitor.detection.asked import Answer, Asked
 from monitor.detection.baseline import Baseline, numeric
 from monitor.detection.columns import Columns, FeatureColumns
-from monitor.detection.doubts import IN_THE_STREAM, Asked, Suspect
+from monitor.detection.doubts import IN_THE_STREAM, Suspect
 from monitor.detection.outliers import inputs, known_of
 from monitor.intake.events import class_name
 
@@ -82,7 +83,7 @@ class Listing:
         self.limits = limits
         self._strangeness: Strangeness | None = None
         self._state = ListingState()
-        self._found: list[tuple[Asked, float]] = []
+        self._found: list[tuple[Answer, float]] = []
         self.counted = Counter[str]()
         """Outliers that were `listed`, or `dropped` as one too many in their hour, since somebody cleared this."""
 
@@ -91,7 +92,7 @@ class Listing:
         baseline: Baseline,
         columns: Columns,
         events: FeatureColumns,
-        asked: Iterable[Asked],
+        asked: Asked,
         clock: Callable[[int], float],
     ) -> None:
         """Look through a batch; `asked` has its predictions, and `clock` the model's time at an event, by its index."""
@@ -103,10 +104,10 @@ class Listing:
         strange = np.flatnonzero(shares <= self.limits.share)
         if not strange.size:
             return
-        by_index = {event[0]: event for event in asked}
         for index, share in zip(events.index[strange].tolist(), shares[strange].tolist(), strict=True):
-            if index in by_index:  # what is no prediction is not trained on
-                self._list(by_index[index], share, clock(index))
+            answer = asked.at(index)
+            if answer is not None:  # what is no prediction is not trained on
+                self._list(answer, share, clock(index))
 
     @property
     def waiting(self) -> bool:
@@ -126,7 +127,7 @@ class Listing:
         """Take up what `dump` gave."""
         self._state = state
 
-    def _list(self, event: Asked, share: float, now: float) -> None:
+    def _list(self, event: Answer, share: float, now: float) -> None:
         hour = int(now // HOUR)
         listed = self._state.listed if hour == self._state.hour else 0
         if listed >= self.limits.per_hour:
@@ -137,8 +138,8 @@ class Listing:
         self._found.append((event, share))
 
 
-def _suspect(model: str, event: Asked, share: float, incident: Incident | None) -> Suspect:
-    _, event_id, version, source, prediction, ts = event
+def _suspect(model: str, event: Answer, share: float, incident: Incident | None) -> Suspect:
+    event_id, version, source, prediction, ts = event
     return Suspect(
         event_id=event_id,
         ts=ts,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from alerting.incident import Incident, Radius, Served
+from monitor.detection.asked import Asked
 from monitor.detection.columns import Columns, FeatureColumns, LabelColumns
 from monitor.detection.ledger import Ledger, Sheet, since
 from monitor.detection.slots import Slots
@@ -13,8 +14,7 @@ from monitor.detection.slots import Slots
 def sheet(
     features: FeatureColumns,
     labels: LabelColumns,
-    asked: Sequence[int],
-    versions: Sequence[str],
+    asked: Asked,
     newest: Sequence[float],
     end: int,
 ) -> Sheet:
@@ -23,13 +23,12 @@ def sheet(
     Args:
         features: predictions, and features alone.
         labels: joined labels.
-        asked: the number of each prediction.
-        versions: of each prediction.
+        asked: the predictions.
         newest: the model's clock after each of all these events.
         end: the number of the event after them.
     """
     columns = (features.index, features.sources, labels.index, labels.sources, labels.labelers)
-    return Sheet(newest, end, asked, versions, *(column.tolist() for column in columns))
+    return Sheet(newest, end, asked.index, asked.versions, *(column.tolist() for column in columns))
 
 
 def reach(incident: Incident, ledger: Ledger, columns: Columns) -> Radius:

@@ -1,8 +1,9 @@
 """A watch: one model, from the learning of its baseline to judgements about its events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter
+from itertools import accumulate
+from operator import attrgetter
 
 import msgspec
 
@@ -10,10 +11,11 @@ from alerting.incident import Incident, Judgement, Radius
 from detectors.bets import Caution
 from detectors.engine import ARRAYS, Engine
 from monitor.detection.answers import Answers
+from monitor.detection.asked import Asked
 from monitor.detection.bank import Bank, Moment, Place
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
-from monitor.detection.doubts import Asked, Doubt, Doubts
+from monitor.detection.doubts import Doubt, Doubts
 from monitor.detection.findings import Finding, again, find
 from monitor.detection.lately import Lately
 from monitor.detection.learning import MIN_PREDICTIONS, build
@@ -24,8 +26,6 @@ from monitor.detection.verdict import judge
 from monitor.detection.versions import FirstSeen, Versions
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
-
-_INDEX, _VERSION = itemgetter(0), itemgetter(2)  # of what is asked
 
 MAX_REFERENCE = 200_000
 """Events that a reference learnt from the stream can have; then it ends, wherever it was to end."""
@@ -40,16 +40,19 @@ class Until(msgspec.Struct, frozen=True):
     """At the first event at or after this, epoch seconds."""
 
 
+Told = Prediction | Features | Joined
+"""What a watch takes in; a label has found its prediction."""
+
+
 @dataclass(slots=True)
 class Rows:
     """Events of one model since the last update, in order; its features wait in the bank's columns."""
 
+    newest: list[float] = field(default_factory=list)
+    """For each of all these events, the largest event time by then, epoch seconds."""
     labels: list[tuple[int, Joined]] = field(default_factory=list)
     """With their index among the model's events."""
-    newest: list[float] = field(default_factory=list)
-    """For each of all these events, the largest event time by then."""
-    asked: list[Asked] = field(default_factory=list)
-    """What there is to remember of each prediction, if it turns out to be unexpected."""
+    asked: Asked = field(default_factory=Asked)
 
     def __len__(self) -> int:
         return len(self.newest)
@@ -149,39 +152,48 @@ class Watch:
         """How far an incident reaches by now; None while the baseline is being learnt. Any thread may ask."""
         return None if self.bank is None else reach(incident, self.ledger, self.bank.columns)
 
-    def take(self, event: Prediction | Features, ts: float) -> None:
-        """Take in a prediction, or features alone."""
-        index = self._next(ts)
-        if isinstance(event, Prediction):
-            self.answers.take(event.version, event.source, event.prediction, ts, event.features)
+    def take(self, events: Sequence[Told], times: Sequence[float]) -> None:
+        """Take in events in their order, with the epoch seconds of each."""
+        self.answers.take_all(events, times)
         if self.bank is None:
-            if isinstance(event, Prediction):
-                self._predictions.append(event)
-                self._lesson.predictions.append(event)
+            learnt = self._learn(events, times)
+            events, times = events[learnt:], times[learnt:]
+        if self.bank is None or not events:
             return
-        if isinstance(event, Prediction) and event.version not in self._versions.known:
-            self._versions.see(event.version, index, ts)
-        self.companions.take(event)
-        self.bank.columns.take(index, ts, event)
-        self._rows.newest.append(self.newest)
-        if isinstance(event, Prediction):
-            self.bank.dues.ask(index, ts, event.event_id, event.prediction)
-            self._rows.asked.append((index, event.event_id, event.version, event.source, event.prediction, ts))
+        first = self.events
+        _, *newest = accumulate(times, max, initial=self.newest)
+        self.events, self.newest = first + len(events), newest[-1]
+        self._rows.newest += newest
+        labels = [(index, event) for index, event in enumerate(events, first) if isinstance(event, Joined)]
+        if labels:
+            self._take_labels(labels)
+        served = [event for event in events if not isinstance(event, Joined)]
+        index: Sequence[int] = range(first, self.events)
+        if labels:
+            places = [place for place, event in enumerate(events) if not isinstance(event, Joined)]
+            index, times = [index[place] for place in places], [times[place] for place in places]
+        self._take_served(index, times, served)
 
-    def take_label(self, joined: Joined) -> None:
-        """Take in a label that found its prediction."""
-        index = self._next(joined.labelled_at)
-        self.answers.take_label(joined.version, joined.source, joined.labeler, joined.prediction, joined.label)
-        if self.bank is None:
-            self._labels.append(joined)
-            self._lesson.labels.append(joined)
-            return
-        self.companions.take_label(joined)
-        self._rows.labels.append((index, joined))
-        self.bank.dues.answer(index, joined)
-        if not self.bank.baseline.regression:
-            self.doubts.add_label(joined)
-        self._rows.newest.append(self.newest)
+    def _take_served(
+        self, index: Sequence[int], times: Sequence[float], events: Sequence[Prediction | Features]
+    ) -> None:
+        asked = self._rows.asked
+        before = len(asked.index)
+        asked.add(index, times, events)
+        if not self._versions.known.issuperset(asked.versions[before:]):
+            for place in range(before, len(asked.index)):
+                if asked.versions[place] not in self._versions.known:
+                    self._versions.see(asked.versions[place], asked.index[place], asked.ts[place])
+        if self.bank is not None:
+            self.bank.columns.take(index, times, events)
+        self.companions.take(events)
+
+    def _take_labels(self, labels: Sequence[tuple[int, Joined]]) -> None:
+        self._rows.labels += labels
+        for _, joined in labels:
+            self.companions.take_label(joined)
+            if self.bank is not None and not self.bank.baseline.regression:
+                self.doubts.add_label(joined)
 
     def update(self) -> Iterator[tuple[Moment, Judgement | None]]:
         """Work through what was taken in; yield a judgement wherever a stream began to alarm, None where all is over.
@@ -193,11 +205,11 @@ class Watch:
         self._worked = rows
         if self.bank is None or not rows:
             return
+        self.bank.dues.take(rows.asked, rows.labels)
         features, labels = self.bank.columns.encode(), self.bank.columns.labels(rows.labels)
         self.invalid += features.invalid
         self.lately.take(features, labels)
-        asked, versions = list(map(_INDEX, rows.asked)), list(map(_VERSION, rows.asked))
-        self.ledger.offer(sheet(features, labels, asked, versions, rows.newest, self.events))
+        self.ledger.offer(sheet(features, labels, rows.asked, rows.newest, self.events))
         for moment in self.bank.update(features, labels, self.bank.dues.decided()):
             self.lately.point(moment.ts, self.bank.highest, now=True)
             self.ledger.settle(moment.index)
@@ -282,14 +294,21 @@ class Watch:
         self.bank = Bank(learnt, self._budget, self._caution, self._engine)
         self._versions = Versions(learnt.versions)
 
-    def _next(self, ts: float) -> int:
-        """Count an event; end the learning if the reference ends before it."""
-        if self.bank is None and self._complete(ts):
-            self._begin(build(self.model, self._predictions, self._labels))
-            self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
-        self.newest = max(self.newest, ts)
-        self.events += 1
-        return self.events - 1
+    def _learn(self, events: Sequence[Told], times: Sequence[float]) -> int:
+        """Take in events until the reference ends; return how many."""
+        for place, (event, ts) in enumerate(zip(events, times, strict=True)):
+            if self._complete(ts):
+                self._begin(build(self.model, self._predictions, self._labels))
+                self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
+                return place
+            self.events, self.newest = self.events + 1, max(self.newest, ts)
+            if isinstance(event, Prediction):
+                self._predictions.append(event)
+                self._lesson.predictions.append(event)
+            elif isinstance(event, Joined):
+                self._labels.append(event)
+                self._lesson.labels.append(event)
+        return len(events)
 
     def _complete(self, ts: float) -> bool:
         learnt = self.learnt

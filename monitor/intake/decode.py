@@ -6,14 +6,14 @@ what is wrong and where: details name the place (`$.features.age`), never what s
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from monitor.intake.events import Event, Features, Label, Prediction, epoch
+from monitor.intake.events import Event, Features, Label, Prediction
 from monitor.intake.source import Record
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -58,6 +58,17 @@ class DecodeError(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+Reject = Callable[[Record, DecodeError], None]
+
+
+class Decoded(NamedTuple):
+    """Events in the order of their records."""
+
+    events: list[Event]
+    times: list[float]
+    """Epoch seconds of each."""
 
 
 _JSON: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -111,6 +122,8 @@ class Decoder:
         self._max_bytes = max_bytes
         self._max_features = max_features
         self._max_text = max_text
+        self._short = min(max_features, max_text)
+        """Bytes in which neither can be exceeded."""
 
     def decode(self, record: Record) -> Event:
         """Return the record's event.
@@ -118,28 +131,58 @@ class Decoder:
         Raises:
             DecodeError: the record is a tombstone, is not valid, or exceeds a limit.
         """
+        event = self._open(record)
+        self._checked([record], [event])
+        return event
+
+    def decode_all(self, records: Sequence[Record], reject: Reject) -> Decoded:
+        """Return the events of records, in order, and tell `reject` of each record that is none.
+
+        The checks are made of all at once; only where these do not pass, each record is looked at.
+        """
+        try:
+            events = [self._open(record) for record in records]
+            return Decoded(events, self._checked(records, events))
+        except DecodeError:
+            events = list(self._each(records, reject))
+            return Decoded(events, [event.epoch for event in events])
+
+    def _each(self, records: Iterable[Record], reject: Reject) -> Iterator[Event]:
+        for record in records:
+            try:
+                yield self.decode(record)
+            except DecodeError as error:
+                reject(record, error)
+
+    def _open(self, record: Record) -> Event:
+        """Parse a record. Raises DecodeError."""
         value = record.value
         if value is None:
             raise DecodeError(DecodeReason.TOMBSTONE, "the record has no value")
         if len(value) > self._max_bytes:
             raise DecodeError(DecodeReason.TOO_LARGE, f"more than {self._max_bytes} bytes")
-        event = self._parse(value, record.headers)
-        ts = event.ts
-        if not EARLIEST <= (ts if type(ts) is float else epoch(ts)) < LATEST:
+        return self._parse(value, record.headers)
+
+    def _checked(self, records: Sequence[Record], events: Sequence[Event]) -> list[float]:
+        """Return epoch seconds of events, whose records these are. Raises DecodeError if one exceeds a limit."""
+        times = [event.ts if type(event.ts) is float else event.epoch for event in events]
+        if min(times, default=EARLIEST) < EARLIEST or max(times, default=EARLIEST) >= LATEST:
             raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: not in 2000 to 2099; epoch numbers are in seconds")
-        if not isinstance(event, Label) and len(event.features) > self._max_features:
-            raise DecodeError(DecodeReason.TOO_MANY, f"$.features: more than {self._max_features}")
-        if isinstance(event, Prediction) and (event.embedding is not None or event.proba is not None):
-            self._check_size(event)
-        if not _NAMES[type(event)](event).isprintable():
+        told = [record.timestamp for record in records]
+        if any(ts > stamp + MAX_SKEW and stamp for ts, stamp in zip(times, told, strict=True)):
+            raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")
+        if not "".join([_NAMES[type(event)](event) for event in events]).isprintable():
             # Names stand in logs, messages and metrics: no control or invisible characters.
             raise DecodeError(DecodeReason.BAD_NAME, "$: an identifier has characters that cannot be printed")
-        if len(value) > self._max_text:  # no text in a shorter record can be too long
-            self._check_texts(event)
-        return event
+        for record, event in zip(records, events, strict=True):
+            if len(record.value or b"") > self._short:
+                self._check_sizes(event)
+                self._check_texts(event)
+        return times
 
-    def _check_size(self, event: Prediction) -> None:
-        for field, value in (("embedding", event.embedding), ("proba", event.proba)):
+    def _check_sizes(self, event: Event) -> None:
+        for field in ("features", "embedding", "proba"):
+            value = getattr(event, field, None)
             if value is not None and len(value) > self._max_features:
                 raise DecodeError(DecodeReason.TOO_MANY, f"$.{field}: more than {self._max_features}")
 
@@ -149,11 +192,6 @@ class Decoder:
             texts = (*value, *value.values()) if isinstance(value, dict) else (value,)
             if any(isinstance(text, str) and len(text) > self._max_text for text in texts):
                 raise DecodeError(DecodeReason.BAD_NAME, f"$.{field}: a text of more than {self._max_text} characters")
-
-
-def too_far_ahead() -> DecodeError:
-    """What is wrong with an event that is more than MAX_SKEW ahead of its record."""
-    return DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")
 
 
 def _explain(value: bytes) -> DecodeError:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from monitor.intake.decode import MAX_SKEW, DecodeError, Decoder, too_far_ahead
+from monitor.intake.decode import DecodeError, Decoder
 from monitor.intake.events import Event
 from monitor.intake.source import Partition, Record
 
@@ -74,8 +74,6 @@ def posted(kind: str, body: bytes, topic: str, now: float, decoder: Decoder | No
         value, headers = (raw, ()) if kind == JSON else _unwrapped(raw, index)
         try:
             event = decoder.decode(Record(Partition(topic, 0), index, value, now, headers))
-            if event.epoch > now + MAX_SKEW:
-                raise too_far_ahead()
         except DecodeError as error:
             raise PostedError(str(error), index) from None
         records.append(Posted(event.model.encode() if event.model else None, value, headers, event))

@@ -128,11 +128,10 @@ class SignedDecoder(Decoder):
             for key in producer.keys
         }
 
-    def decode(self, record: Record) -> Event:
-        """The event of a record that is signed as it should be. Raises DecodeError."""
+    def _open(self, record: Record) -> Event:
         if record.value is not None:
             self._verify(record, record.value)
-        return super().decode(record)
+        return super()._open(record)
 
     def _verify(self, record: Record, value: bytes) -> None:
         said = [(name, text) for name, text in record.headers if name in (PRODUCER, KEY, SIGNATURE)]

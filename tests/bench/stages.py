@@ -16,6 +16,7 @@ from detectors.compiled import compiled
 from monitor.detection.listing import Strangeness
 from monitor.detection.pipeline import Pipeline
 from monitor.intake.decode import Decoder
+from monitor.intake.events import Prediction
 from monitor.intake.join import Join
 from monitor.intake.source import Record
 from tests.bench import report, traffic
@@ -55,12 +56,12 @@ def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
         strange = Strangeness(learnt.outliers, spare.bank.columns, learnt)
         for part in parts:
             _time(found, BARE, lambda part=part: _decode(traffic.JSON.decode, [record.value for record in part]))
-            _time(found, DECODE, lambda part=part: _decode(Decoder().decode, part))
+            _time(found, DECODE, lambda part=part: Decoder().decode_all(part, _refuse))
             _time(found, TAKE, lambda part=part, pipeline=pipeline: pipeline.take(part))
             _time(found, REPORT, lambda pipeline=pipeline: pipeline.report())
-            for place, record in enumerate(part):
-                event = Decoder().decode(record)
-                spare.bank.columns.take(place, event.epoch, event)
+            events, times = Decoder().decode_all(part, _refuse)
+            served = [event for event in events if isinstance(event, Prediction)]
+            spare.bank.columns.take(range(len(served)), times, served)
             columns = _time(found, ENCODE, spare.bank.columns.encode)
             _time(found, OUTLIERS, lambda strange=strange, columns=columns: strange.shares(columns))
             labels = spare.bank.columns.labels([])

@@ -1,11 +1,14 @@
 """Counts of what versions have answered: exact, bounded, and the same after a restart."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.detection.answers import EVERY, MAX_CLASSES, MAX_FEATURES, MAX_NAMES, MAX_VERSIONS, NOBODY, OTHERS, Answers
+from monitor.intake.events import Prediction
+from monitor.intake.join import Joined
 
 names = st.none() | st.sampled_from(["a", "b", "c"])
 classes = st.sampled_from(["x", "y", 1, 1.0, True])
@@ -38,6 +41,24 @@ def test_every_event_is_counted_once_for_each_kind_of_witness(rows: list[Any]) -
 def test_it_goes_on_where_it_stopped(rows: list[Any], cut: int) -> None:
     restarted = told(rows[cut:], Answers(told(rows[:cut]).dump()))
     assert restarted.dump() == told(rows).dump()
+
+
+@given(rows=events, cuts=st.lists(st.integers(0, 60), max_size=4), known=st.booleans())
+def test_counted_together_is_counted_one_by_one(rows: list[Any], cuts: list[int], known: bool) -> None:
+    """Also where answers have places already, so that they are counted by what is told of them."""
+    one, together = told(rows * known), told(rows * known)
+    stream: list[tuple[float, Any]] = []
+    for number, (version, source, labeler, predicted, label, ts) in enumerate(rows * 2):
+        features = {"x": 1.0} if number % 3 else {}
+        one.take(version, source, predicted, ts, features)
+        stream.append((ts, Prediction(str(number), ts, "m", version, features, predicted, source)))
+        if number % 2:
+            one.take_label(version, source, labeler, predicted, label)
+            stream.append((ts, Joined("m", version, source, predicted, ts, label, labeler, ts)))
+    for low, high in pairwise([0, *sorted(cuts), len(stream)]):
+        part = stream[low:high]
+        together.take_all([event for _, event in part], [ts for ts, _ in part])
+    assert together.dump() == one.dump()
 
 
 def test_what_most_answers_were_made_from_is_known_and_a_few_odd_ones_decide_nothing() -> None:

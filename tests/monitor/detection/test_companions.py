@@ -25,14 +25,14 @@ def joined(label: Any, predicted: Any = "spam") -> Joined:
 def test_a_feature_that_moves_is_detected_and_counted() -> None:
     companions = Companions([companion(signal="feature/x"), companion("adwin", signal="feature/y")])
     for number in range(400):
-        companions.take(prediction(x=float(number >= 200) * 30, y=1.0))
+        companions.take([prediction(x=float(number >= 200) * 30, y=1.0)])
     assert companions.detections.keys() == {("page_hinkley", "feature/x")}
 
 
 def test_features_alone_are_fed_too() -> None:
     companions = Companions([companion(signal="feature/x")])
     for number in range(400):
-        companions.take(Features("f", 1e9, "m", {"x": float(number >= 200) * 30}))
+        companions.take([Features("f", 1e9, "m", {"x": float(number >= 200) * 30})])
     assert companions.detections["page_hinkley", "feature/x"] >= 1
 
 
@@ -40,10 +40,10 @@ def test_features_alone_are_fed_too() -> None:
 def test_what_is_no_number_is_skipped_and_hides_nothing(value: Any) -> None:
     companions, clean = Companions([companion(signal="feature/x")]), Companions([companion(signal="feature/x")])
     for number in range(400):
-        companions.take(prediction(x=value))
-        companions.take(prediction(other=1.0))
+        companions.take([prediction(x=value)])
+        companions.take([prediction(other=1.0)])
         for each in (companions, clean):
-            each.take(prediction(x=float(number >= 200) * 30))
+            each.take([prediction(x=float(number >= 200) * 30)])
     assert companions.detections == clean.detections
     assert companions.detections
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alerting.incident import Incident, Severity, Transition, Verdict
 from detectors.bets import Caution
 from monitor.detection import dues
+from monitor.detection.asked import Asked
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.dues import BEHIND, GONE, IN_TIME, LATE, MINUTE, MOST, Dues, learn
@@ -224,17 +225,26 @@ def test_of_many_predictions_a_sample_waits() -> None:
     assert found.share * found.gone / 0.2 == pytest.approx(dues.WAITING, rel=0.01)
 
 
+def asked(*rows: tuple[int, float, str, int]) -> Asked:
+    """Predictions by index, time, id and class."""
+    found = Asked()
+    for index, ts, event_id, said in rows:
+        found.add([index], [ts], [Prediction(event_id, ts, "m", "1", {}, said)])
+    return found
+
+
 def test_what_became_of_a_label_is_decided_once_it_is_overdue() -> None:
     learnt = learn(*reference([600.0] * 1_000), ("a", "b", "(other)"), ())
     waiting = Dues(learnt, "digest", int)
     delays = {"in time": 100.0, "late": 1000.0, "gone": 2000.0, "never": None}
-    for number, name in enumerate(delays):
-        waiting.ask(number, number, name, number % 2)
-    for number, (name, delay) in enumerate(delays.items()):
-        if delay is not None:
-            waiting.answer(10 + number, Joined("m", "1", None, "a", number, "a", None, number + delay, event_id=name))
+    labels = [
+        (10 + number, Joined("m", "1", None, "a", number, "a", None, number + delay, event_id=name))
+        for number, (name, delay) in enumerate(delays.items())
+        if delay is not None
+    ]
+    waiting.take(asked(*((number, number, name, number % 2) for number, name in enumerate(delays))), labels)
     assert len(waiting.decided().index) == 0  # no prediction is as late as that, and labels alone decide nothing
-    waiting.ask(20, 5000.0, "next", 0)
+    waiting.take(asked((20, 5000.0, "next", 0)), [])
     found = waiting.decided()
     assert found.outcomes.tolist() == [IN_TIME, LATE, GONE, GONE]
     assert found.classes.tolist() == [0, 1, 0, 1]
@@ -246,8 +256,7 @@ def test_what_became_of_a_label_is_decided_once_it_is_overdue() -> None:
 def test_however_many_predictions_come_the_state_is_bounded() -> None:
     learnt = learn(*reference([MINUTE] * 1_000), ("a", "b", "(other)"), ())
     waiting = Dues(learnt, "digest", int)
-    for number in range(10 * MOST):
-        waiting.ask(number, 0.001 * number, f"{number}" * 40, 0)
+    waiting.take(asked(*((number, 0.001 * number, f"{number}" * 40, 0) for number in range(10 * MOST))), [])
     assert len(waiting) == MOST
     assert sum(map(len, (waiting.dump().places, waiting.dump().ts, waiting.dump().codes))) == 14 * MOST
 
@@ -279,11 +288,8 @@ def test_neither_cuts_nor_restarts_change_anything(baseline: Baseline, cuts: lis
     told.sort(key=lambda pair: pair[0])
 
     def play(watched: Watch, low: int, high: int) -> list[str]:
-        for ts, event in told[low:high]:
-            if isinstance(event, Prediction):
-                watched.take(event, ts)
-            else:
-                watched.take_label(event)
+        part = told[low:high]
+        watched.take([event for _, event in part], [ts for ts, _ in part])
         return list(steps(watched))
 
     whole, parted = watch(baseline), watch(baseline)

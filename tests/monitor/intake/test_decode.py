@@ -311,5 +311,36 @@ def test_another_wire_format_is_one_function_under_the_same_limits() -> None:
         assert caught.value.reason is reason
 
 
+@given(
+    raw=st.lists(
+        st.one_of(
+            events.map(msgspec.json.encode),
+            st.just(None),
+            st.binary(max_size=20),
+            events.map(lambda event: msgspec.json.encode(msgspec.structs.replace(event, ts=LATEST))),
+            events.map(lambda event: msgspec.json.encode(msgspec.structs.replace(event, event_id="a\u0007"))),
+        ),
+        max_size=8,
+    ),
+    stamp=st.sampled_from([0.0, 1.0, EARLIEST, LATEST]),
+    limits=st.sampled_from([{}, {"max_text": 3}, {"max_features": 2}, {"max_bytes": 150}]),
+)
+def test_records_decoded_together_are_what_each_is_alone(
+    raw: list[bytes | None], stamp: float, limits: dict[str, int]
+) -> None:
+    decoder = Decoder(**limits)
+    records = [Record(TOPIC, offset, value, stamp) for offset, value in enumerate(raw)]
+    told: list[tuple[int, str]] = []
+    decoded = decoder.decode_all(records, lambda record, error: told.append((record.offset, str(error))))
+    expected, refusals = [], []
+    for record in records:
+        try:
+            expected.append(decoder.decode(record))
+        except DecodeError as error:
+            refusals.append((record.offset, str(error)))
+    assert told == refusals
+    assert decoded == (expected, [event.epoch for event in expected])
+
+
 def test_reasons_are_fit_for_metric_labels() -> None:
     assert all(set(reason.value) <= set(string.ascii_lowercase + string.digits + "_") for reason in DecodeReason)

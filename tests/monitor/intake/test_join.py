@@ -127,6 +127,18 @@ class JoinMachine(RuleBasedStateMachine):
         self.predicted += new
         self.check(joined, expected)
 
+    @rule(event_ids=st.lists(names, min_size=1, max_size=4), model=models, step=steps)
+    def predict_all(self, event_ids: list[str], model: str, step: float) -> None:
+        events = []
+        for event_id in event_ids:
+            ts, serial = self.next(step)
+            events.append(prediction(event_id, ts, model, prediction=serial))
+        if not self.join.predict_all(events, [event.epoch for event in events]):
+            return
+        for event in events:
+            assert self.model.predict(event) == (True, None)
+        self.predicted += len(events)
+
     @rule(event_id=names, model=st.none() | models, step=steps)
     def label(self, event_id: str, model: str | None, step: float) -> None:
         ts, serial = self.next(step)
@@ -181,6 +193,24 @@ class JoinMachine(RuleBasedStateMachine):
 
 JoinMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestJoin = JoinMachine.TestCase
+
+
+def test_predictions_are_taken_together_unless_one_is_special() -> None:
+    def taken(ids: str, times: list[float], *, first: str = "", early: str = "") -> bool:
+        join = Join(TTL, MOST)
+        for event_id in first:
+            join.predict(prediction(event_id, 1000.0), 1000.0)
+        for event_id in early:
+            join.label(label(event_id, 1000.0), 1000.0)
+        return join.predict_all([prediction(*each) for each in zip(ids, times, strict=True)], times)
+
+    assert taken("ab", [1001.0, 1000.0], first="c", early="d")
+    assert not taken("aa", [1001.0, 1002.0])
+    assert not taken("ab", [1001.0, 1002.0], first="a")
+    assert not taken("ab", [1001.0, 1002.0], early="b")
+    assert not taken("ab", [1001.0, 1001.0 + TTL + 1.0])  # the first has to go
+    assert not taken("ab", [1001.0 + TTL, 1001.0 + TTL], first="c")
+    assert not taken("abc", [1001.0] * 3, first="de")  # more than MOST
 
 
 def test_a_join_says_who_predicted_and_who_labelled_and_when() -> None:
