@@ -111,33 +111,30 @@ class Answers:
 
     def take_all(self, events: Sequence[Prediction | Features | Joined], times: Sequence[float]) -> None:
         """Count answers, and labels that found theirs, in their order, with the epoch seconds of each."""
-        served = [(event, ts) for event, ts in zip(events, times, strict=True) if isinstance(event, Prediction)]
-        together = len(served) >= MANY and self._count(served)
+        answers = [event for event in events if isinstance(event, Prediction)]
+        if len(answers) == len(events) >= MANY and self._count(answers, times):
+            return
         for event, ts in zip(events, times, strict=True):
-            if isinstance(event, Joined):
-                self.take_label(event.version, event.source, event.labeler, event.prediction, event.label)
-            elif isinstance(event, Prediction) and not together:
+            if isinstance(event, Prediction):
                 self.take(event.version, event.source, event.prediction, ts, event.features)
+            elif isinstance(event, Joined):
+                self.take_label(event.version, event.source, event.labeler, event.prediction, event.label)
 
-    def _count(self, served: Sequence[tuple[Prediction, float]]) -> bool:
+    def _count(self, events: Sequence[Prediction], times: Sequence[float]) -> bool:
         """Count answers together; False, and nothing done, if one has no place yet: places are given in order."""
-        counts = Counter(
-            [(event.version, event.source, event.prediction, type(event.prediction)) for event, _ in served]
-        )
-        if not counts.keys() <= self._places.keys():
+        versions = {event.version for event in events}
+        told = Counter([(event.version, event.source, event.prediction, type(event.prediction)) for event in events])
+        if len(versions) > 1 or not told.keys() <= self._places.keys():
             return False
-        for told, count in counts.items():
-            _, by_class, name = self._places[told]
+        for place, count in told.items():
+            _, by_class, name = self._places[place]
             by_class[name] += count
-        versions = {told[0] for told in counts}
-        for version in versions:
-            own = [each for each in served if each[0].version == version] if len(versions) > 1 else served
-            answered = self._versions[version]
-            for event, _ in own[-answered.predictions % EVERY :: EVERY]:
-                if event.features:
-                    _look(answered, event.features)
-            answered.predictions += len(own)
-            answered.last = max(answered.last, *[ts for _, ts in own])
+        answered = self._versions[versions.pop()]
+        for event in events[-answered.predictions % EVERY :: EVERY]:
+            if event.features:
+                _look(answered, event.features)
+        answered.predictions += len(events)
+        answered.last = max(answered.last, *times)
         return True
 
     def take(

@@ -162,7 +162,7 @@ class Columns:
     def encode(self) -> FeatureColumns:
         """The codes of what was taken in since the last call."""
         taken, self._taken = self._taken, _Taken()
-        numbers = np.frombuffer(b"".join(taken.numbers), float).reshape(len(taken.index), len(self._numeric))
+        numbers = np.frombuffer(bytearray().join(taken.numbers), float).reshape(len(taken.index), len(self._numeric))
         codes = np.empty((len(numbers), len(self.names)), dtype=np.intp)
         invalid = self._cut(self._grid, numbers, codes) + self._encode_categories(taken.categories, codes)
         if self._projection is not None:

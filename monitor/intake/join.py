@@ -145,6 +145,8 @@ class Join:
             return False
         kept = [
             Waiting(event.model, event.version, event.source, event.prediction, ts, _confidence(event))
+            if event.proba
+            else Waiting(event.model, event.version, event.source, event.prediction, ts)
             for event, ts in zip(events, times, strict=True)
         ]
         if not self._waiting:
