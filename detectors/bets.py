@@ -224,11 +224,13 @@ def feature_bets(cells: Cells, reference: Reference, caution: Caution) -> Floats
     counts = np.asarray(cells.counts, dtype=np.float64)
     total = counts.sum()
     reserved = np.arange(counts.size) - (counts.size - RESERVED)
-    numeric = isinstance(cells, NumericCells)
-    body = _location_bets(counts) if numeric else _category_bets(counts, caution)
+    apart = reference.dispersion  # a reference of sessions knows as much of what is rare as one of so many fewer events
+    body = _location_bets(counts) if isinstance(cells, NumericCells) else _category_bets(counts / apart, caution)
     outside = (reserved == ABOVE) | (reserved == BELOW)
     missing = reserved == MISSING
-    special = [rise(counts[hit].sum(), total, share, hit, caution) for hit in (outside, missing) for share in SHARES]
+    unseen = counts[outside].sum() + (0 if isinstance(cells, NumericCells) else cells.once)
+    held = ((outside, unseen), (missing, counts[missing].sum()))
+    special = [rise(count / apart, total / apart, share, hit, caution) for hit, count in held for share in SHARES]
     table = make_safe(np.column_stack([body, *special]), reference, caution)
     table[reserved == ABSENT] = FADE
     return table

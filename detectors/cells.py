@@ -21,6 +21,8 @@ WIDTH = 0.1
 MIN_COUNT = 4
 """Reference events that a regular cell must hold."""
 MAX_CATEGORIES = 48
+SESSION = 20
+"""Events in which a session is over: a category that came within so many, and never again, has come once."""
 RESERVED = 4
 ABOVE, BELOW, MISSING, ABSENT = 0, 1, 2, 3
 
@@ -67,12 +69,15 @@ class NumericCells(msgspec.Struct, frozen=True, tag="numeric"):
         return self.encoder()(values)
 
 
-class CategoryCells(msgspec.Struct, frozen=True, tag="category"):
+class CategoryCells(msgspec.Struct, frozen=True, tag="category", omit_defaults=True):
     """The categories of a feature, the frequent ones on their own, the rare ones together in the last regular cell."""
 
     values: tuple[str, ...]
     rare: frozenset[str]
     counts: tuple[int, ...]
+    once: int = 0
+    """Events of categories that came once, or in one session: about as many of as many events will be of categories
+    that the reference does not have (Good 1953, "The population frequencies of species", Biometrika 40)."""
 
     @property
     def size(self) -> int:
@@ -126,15 +131,22 @@ def numeric_cells(values: Floats) -> NumericCells:
 
 
 def category_cells(values: Iterable[str | None]) -> CategoryCells:
-    """Learn categories: up to MAX_CATEGORIES - 1 frequent ones on their own, the rest together."""
-    seen = Counter(values)
+    """Learn categories, in order of time: up to MAX_CATEGORIES - 1 frequent ones on their own, the rest together."""
+    seen, first, last = Counter[str | None](), dict[str | None, int](), dict[str | None, int]()
+    for place, value in enumerate(values):
+        seen[value] += 1
+        first.setdefault(value, place)
+        last[value] = place
     missing = seen.pop(None, 0)
     ranked = sorted(((value, count) for value, count in seen.items() if value is not None), key=lambda x: (-x[1], x[0]))
     own = [(value, count) for value, count in ranked if count >= MIN_COUNT][: MAX_CATEGORIES - 1]
     rest = ranked[len(own) :]
     counts = [count for _, count in own] + ([sum(count for _, count in rest)] if rest else [])
     return CategoryCells(
-        tuple(value for value, _ in own), frozenset(value for value, _ in rest), (*counts, 0, 0, missing, 0)
+        tuple(value for value, _ in own),
+        frozenset(value for value, _ in rest),
+        (*counts, 0, 0, missing, 0),
+        sum(count for value, count in ranked if last[value] - first[value] < SESSION),
     )
 
 

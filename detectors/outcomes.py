@@ -74,7 +74,7 @@ def outcome_bets(reference: Reference, expected: int, caution: Caution, churn: C
 
     Outcomes are the classes predicted for events that are labelled `expected`; any other is an error.
     """
-    counts = np.asarray(reference.counts, dtype=np.float64)
+    counts = np.asarray(reference.counts, dtype=np.float64) / reference.dispersion
     sets = outcome_hits(counts.size, expected)
     parts = []
     for chosen, share in ((sets[:-1], churn.one), (sets[-1:], churn.any)):

@@ -69,6 +69,7 @@ def pooled(references: Sequence[Reference]) -> list[Reference]:
                 }
                 for partition in level[0].groups
             },
+            dispersion=max(reference.dispersion for reference in level),
         )
         for level in levels
         if level

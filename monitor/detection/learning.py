@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bets import Reference, dispersion
+from detectors.bets import MIN_GROUP, RUN, Reference, dispersion
 from detectors.cells import RESERVED, Cells, NumericCells, category_cells, normal_scores, numeric_cells
 from detectors.pairs import PAIR_CODES, PRODUCTS
 from detectors.projection import Projection
 from detectors.projection import learn as project
-from detectors.surrogate import LEVELS, Surrogate, learn, score_tables
+from detectors.surrogate import LEVELS, UNSURE, Surrogate, learn, score_tables
 from monitor.detection import askers, outliers
 from monitor.detection.baseline import (
     ANSWERS,
@@ -158,20 +158,21 @@ def _pairs(
     """Learn how features go together.
 
     Where there are more pairs than are watched, they are chosen by every second event, and what is usual of them is
-    learnt from the others: those that seem to go together most do so by luck in the events that they are chosen by.
+    learnt from the others: those that seem to go together most do so by luck in the events that they are chosen by. How
+    much sessions vary is learnt from all of them: half of a session is not how bets meet it.
     """
     served = {name: feature for name, feature in features.items() if name not in ANSWERS}
     ranked = rank(served, {name: codes[name][::2] for name in served})
     if not ranked:
         return ()
     rows = slice(1, None, 2) if len(ranked) > PAIRS else slice(None)
-    found = Pairs(served, ranked[:PAIRS]).of(np.column_stack([codes[name][rows] for name in served]))
+    found = Pairs(served, ranked[:PAIRS]).of(np.column_stack([codes[name] for name in served]))
     products = np.append(PRODUCTS, 0.0)
     within = {
         partition: {name: mask[rows] for name, mask in groups[partition].items()} for partition in ("time", "hour")
     }
     return tuple(
-        PairReference(*pair, counted(column, PAIR_CODES, within, dispersion(products[column])))
+        PairReference(*pair, counted(column[rows], PAIR_CODES, within, dispersion(products[column])))
         for pair, column in zip(ranked[:PAIRS], found.T, strict=True)
     )
 
@@ -193,10 +194,21 @@ def _surrogate(
     surrogate, kinds = learn(scores[order], answers[order], len(classes))
     found = np.empty_like(kinds)
     found[order] = kinds
+    told = order[kinds != UNSURE]
+    varies = _clustered(answers[told] != found[told] // LEVELS, [predictions[place].source for place in told])
     return surrogate, tuple(
-        counted(answers[found == kind], len(classes), within(groups, found == kind), 1.0)
+        counted(answers[found == kind], len(classes), within(groups, found == kind), varies)
         for kind in range(len(classes) * LEVELS)
     )
+
+
+def _clustered(hits: npt.NDArray[np.bool_], sources: Sequence[str | None]) -> float:
+    """How much more `hits` (in order of time) vary from session to session of a source than they would by themselves.
+
+    Whoever asks once asks for more of the same, so that one odd input is followed by others; see `dispersion`.
+    """
+    together = np.argsort(np.array([source or "" for source in sources], dtype=object), kind="stable")
+    return dispersion(hits[together].astype(np.float64), max(min(RUN, hits.size // MIN_GROUP), 1))
 
 
 def _confusion(

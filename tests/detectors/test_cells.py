@@ -14,6 +14,7 @@ from detectors.cells import (
     MIN_COUNT,
     MISSING,
     RESERVED,
+    SESSION,
     category_cells,
     normal_scores,
     numeric_cells,
@@ -154,3 +155,11 @@ def test_normal_scores_are_standardised_and_in_order(counts: list[int]) -> None:
 @pytest.mark.parametrize("counts", [[], [5], [0, 0]])
 def test_where_there_is_no_location_there_are_no_scores(counts: list[int]) -> None:
     assert normal_scores(counts).tolist() == [0.0] * len(counts)
+
+
+def test_what_came_once_or_in_one_session_says_how_many_are_still_to_come() -> None:
+    usual = ["a", "b"] * 2 * SESSION
+    assert category_cells(usual).once == 0
+    assert category_cells([*usual, "c", None]).once == 1
+    assert category_cells([*usual, *["c"] * 5, *usual, "d"]).once == 6
+    assert category_cells(["c", *usual, "c"]).once == 0
