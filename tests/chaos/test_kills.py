@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,14 +31,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 KILLS = int(os.environ.get("TOCSIN_KILLS", "4"))
 EVENTS = int(os.environ.get("TOCSIN_EVENTS", "12000"))
 MODELS = ("mail", "fraud", "net")
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ import json
 import os
 import random
 import signal
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,14 +32,6 @@ STORM = int(os.environ.get("TOCSIN_STORM", "12"))
 """Seconds, about, for which members come and go."""
 CUT = 900
 """Where the second half of each partition begins, in which its model is poisoned."""
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture

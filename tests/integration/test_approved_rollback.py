@@ -4,9 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,14 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.mlflow]
 SOUND, POISONED, AFTER = 2000, 600, 5500
 """Predictions by version 1, by version 2, and by version 1 again."""
 STEP = 10.0
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 class Team:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -52,14 +51,6 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     name = "embedded_broker" if request.param == "embedded" else "apache_kafka"
     found: Broker = request.getfixturevalue(name)
     return found
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 def told(hook: Server) -> list[tuple[str, str]]:

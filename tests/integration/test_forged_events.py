@@ -1,8 +1,6 @@
 """The daemon believes signed records only, and tells of the others."""
 
 import signal
-import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,15 +13,6 @@ from tests.kit.http_server import Server
 from tests.kit.recording import recording
 
 SECRET = "0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.closing.set()
-        server.shutdown()
 
 
 @pytest.mark.slow

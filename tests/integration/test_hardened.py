@@ -3,8 +3,6 @@
 import json
 import signal
 import ssl
-import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,15 +23,6 @@ from tests.kit.recording import recording
 
 SECRET = "0123456789abcdef0123456789abcdef"
 STORE_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.closing.set()
-        server.shutdown()
 
 
 @pytest.mark.slow

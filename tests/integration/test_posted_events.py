@@ -3,8 +3,6 @@
 import hashlib
 import json
 import signal
-import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,15 +19,6 @@ pytestmark = pytest.mark.slow
 
 TOKEN = "a-token-of-the-model-server-2b7e1516"
 POISONED_FROM, COUNT = 2000, 2400
-
-
-@pytest.fixture
-def hook() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.closing.set()
-        server.shutdown()
 
 
 def test_a_poisoned_model_is_found_whose_server_only_posts(

@@ -32,3 +32,9 @@ def make_server() -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Server:
     return make_server()
+
+
+@pytest.fixture
+def hook(make_server: Callable[..., Server]) -> Server:
+    """Where messages of a daemon go."""
+    return make_server()

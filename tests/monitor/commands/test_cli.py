@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from monitor.commands.cli import app
+from tests.kit.command_line import invoke
 from tests.kit.served import World, label_flip
-
-
-def invoke(*words: str | Path) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
 
 
 def write(path: Path, events: list[dict[str, Any]]) -> Path:

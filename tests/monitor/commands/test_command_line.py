@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from monitor.commands.cli import app
 from monitor.rollback.action import Action, ActionState
 from monitor.store.store import Store
+from tests.kit.command_line import tocsin
 from tests.kit.recording import recording
 
 ROLLBACKS = ["rollback status", "rollback approve"]
@@ -27,14 +26,6 @@ COMMANDS = [
     "baseline show",
     "baseline verify",
 ]
-
-
-def tocsin(*words: str | Path) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Commands about incidents and silences, and what a running loop makes of them."""
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from typer.testing import CliRunner
 from alerting.incident import Status
 from monitor.commands.cli import app
 from monitor.store.store import Commit, Store
+from tests.kit.command_line import lines, tocsin
 from tests.kit.stored import incident
 
 COMMANDS = ["incidents list", "incidents show", "incidents ack", "incidents resolve"]
@@ -29,15 +29,10 @@ class Place:
         )
 
     def tocsin(self, *words: str) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, [*words, "--config", str(self.config)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
+        return tocsin(*words, "--config", self.config)
 
     def lines(self, *words: str) -> list[dict[str, object]]:
-        code, out, _ = self.tocsin(*words, "--output", "json")
-        assert code == 0
-        return [json.loads(line) for line in out.splitlines()]
+        return lines(*words, "--config", self.config)
 
 
 @pytest.fixture

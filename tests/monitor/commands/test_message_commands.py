@@ -13,6 +13,7 @@ from alerting.delivery import Delivery
 from monitor.commands.cli import app
 from monitor.store.store import Commit, Store
 from tests.contracts.outbox_contract import message
+from tests.kit.command_line import lines, tocsin
 from tests.kit.http_server import Server, reply
 
 BY = ("--by", "ann")
@@ -36,15 +37,10 @@ class Place:
         self.alerting = AlertingConfig.model_validate({"receivers": [receiver], "network": {"allow": ["127.0.0.1"]}})
 
     def tocsin(self, *words: str) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, [*words, "--config", str(self.config)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
+        return tocsin(*words, "--config", self.config)
 
     def lines(self, *words: str) -> list[dict[str, object]]:
-        code, out, _ = self.tocsin(*words, "--output", "json")
-        assert code == 0
-        return [json.loads(line) for line in out.splitlines()]
+        return lines(*words, "--config", self.config)
 
     def acts(self) -> list[tuple[str, str, str]]:
         """What the audit log has, the newest first."""

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from alerting.incident import Attribution
 from detectors.bets import Caution
-from monitor.commands.cli import app
 from monitor.demo.practice import events as practice
 from monitor.detection.attacks import ATTACKS
 from monitor.detection.baseline import Baseline, BaselineError
@@ -20,6 +19,7 @@ from monitor.detection.watch import Until, Watch
 from monitor.intake.events import Event
 from monitor.service.rehearsal import of_model, rehearse, text_line
 from monitor.service.replay import learn
+from tests.kit.command_line import invoke
 from tests.kit.served import World
 
 Prepared = tuple[Baseline, list[Event]]
@@ -58,10 +58,8 @@ def nudge(scene: Scene) -> Injected:
     return Injected(dict(changed), Attribution())
 
 
-def invoke(*words: str | Path) -> Result:
-    result = CliRunner().invoke(app, ["drill", *map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+def drill(*words: str | Path) -> Result:
+    return invoke("drill", *words)
 
 
 def write(path: Path, *worlds: World) -> Path:
@@ -72,7 +70,7 @@ def write(path: Path, *worlds: World) -> Path:
 
 @pytest.mark.slow
 def test_every_attack_on_the_bundled_events_is_found_and_called_what_it_is() -> None:
-    result = invoke("--output", "json")
+    result = drill("--output", "json")
     *lines, summary = map(json.loads, result.stdout.splitlines())
     assert result.exit_code == 0
     assert [line["attack"] for line in lines] == list(ATTACKS)
@@ -123,7 +121,7 @@ def test_labels_that_stay_away_or_come_late_are_found_by_what_waits_for_them_and
 
 def test_the_command_exits_with_1_and_says_what_was_missed(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", World(predictions=2_000))
-    result = invoke(log, "--attack", "labeler_tampering", "--budget", "1e300")
+    result = drill(log, "--attack", "labeler_tampering", "--budget", "1e300")
     assert result.exit_code == 1
     assert "MISSED" in result.stdout
     assert result.stderr == "MISSED: labeler_tampering\n"
@@ -150,7 +148,7 @@ def test_an_incident_of_the_events_themselves_is_not_counted_as_found(prepared: 
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:
-    result = invoke(write(tmp_path / "log.jsonl", World(predictions=300)), *words)
+    result = drill(write(tmp_path / "log.jsonl", World(predictions=300)), *words)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stdout == ""
@@ -158,7 +156,7 @@ def test_bad_input_is_one_line_and_exit_code_2(words: list[str], message: str, t
 
 def test_what_cannot_be_played_is_said_and_is_no_failure(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", World(predictions=1_500, regression=True))
-    result = invoke(log, "--attack", "label_flip", "--attack", "unit_fault")
+    result = drill(log, "--attack", "label_flip", "--attack", "unit_fault")
     assert result.exit_code == 0
     assert "label_flip         not played: the model predicts numbers, and no classes" in result.stdout
     assert "1 of 1 attacks found" in result.stdout
@@ -166,14 +164,14 @@ def test_what_cannot_be_played_is_said_and_is_no_failure(tmp_path: Path) -> None
 
 def test_where_nothing_can_be_played_there_was_no_drill(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", World(predictions=1_500, regression=True))
-    result = invoke(log, "--attack", "label_flip")
+    result = drill(log, "--attack", "label_flip")
     assert result.exit_code == 2
     assert result.stderr == "mail: no attack can be played with these events\n"
 
 
 def test_one_model_of_several_is_drilled_with_its_labels(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", World(model="a", predictions=900), World(model="b", predictions=900))
-    result = invoke(log, "--model", "b", "--attack", "unit_fault", "--output", "json")
+    result = drill(log, "--model", "b", "--attack", "unit_fault", "--output", "json")
     assert json.loads(result.stdout.splitlines()[-1])["model"] == "b"
     assert result.exit_code == 0
 

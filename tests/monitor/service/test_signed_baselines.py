@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from typer.testing import CliRunner
 
-from monitor.commands.cli import app
 from monitor.detection.baseline import Baseline, BaselineError, load, save
 from monitor.detection.learning import build
 from monitor.intake.events import Prediction
 from monitor.service.app import prepare
 from monitor.service.config import ConfigError
+from tests.kit.command_line import invoke
 
 KEY, OTHER = Ed25519PrivateKey.from_private_bytes(b"1" * 32), Ed25519PrivateKey.from_private_bytes(b"2" * 32)
 START = 1_772_409_600.0
@@ -43,8 +42,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def tocsin(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exception is None or isinstance(result.exception, SystemExit)
+    result = invoke(*words)
     return result.exit_code, result.output
 
 
