@@ -13,6 +13,8 @@ from typing import Any
 
 from alerting.incidents import Incidents
 from detectors.compiled import compiled
+from detectors.engine import ARRAYS, Engine
+from monitor.detection.baseline import Baseline
 from monitor.detection.listing import Strangeness
 from monitor.detection.pipeline import Pipeline
 from monitor.intake.decode import Decoder
@@ -25,17 +27,19 @@ from tests.bench.daemon import JOIN, watches
 BATCH = 1_000
 BATCHES = 20
 ROUNDS = 4
-BARE, DECODE, TAKE, ENCODE, ENGINE, COMPILED, OUTLIERS, REPORT, PATH = (
+BARE, DECODE, TAKE, OUTLIERS = (
     "msgspec alone",
     "decode with all checks",
     "all until the engine: decode, join, count, pack (`Pipeline.take`)",
+    "codes to outliers (`Strangeness.shares`), where suspects are written down",
+)
+ENCODE, ENGINE, REPORT, PATH = (
     "values to codes (`Columns.encode`)",
     "codes to evidence (`Bank.update`)",
-    "codes to evidence, compiled",
-    "codes to outliers (`Strangeness.shares`), where suspects are written down",
     "all of the engine (`Pipeline.report`)",
     "the whole path",
 )
+COMPILED = ", compiled"
 
 
 def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
@@ -46,30 +50,36 @@ def run(batches: int = BATCHES, rounds: int = ROUNDS) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     gc.freeze()  # nobody has so many records in memory at once: the collector is not to look at them
     for _ in range(rounds):
-        pipeline = Pipeline(
-            Decoder(), Join(JOIN.label_ttl, JOIN.max_pending), watches({learnt.model: learnt}), Incidents(), _refuse
-        )
-        spare = watches({learnt.model: learnt})(learnt.model)
-        faster = watches({learnt.model: learnt}, compiled())(learnt.model)
-        if spare is None or spare.bank is None or faster is None or faster.bank is None or learnt.outliers is None:
-            raise AssertionError("the model of the baseline is watched")
-        strange = Strangeness(learnt.outliers, spare.bank.columns, learnt)
         for part in parts:
             _time(found, BARE, lambda part=part: _decode(traffic.JSON.decode, [record.value for record in part]))
             _time(found, DECODE, lambda part=part: Decoder().decode_all(part, _refuse))
-            _time(found, TAKE, lambda part=part, pipeline=pipeline: pipeline.take(part))
-            _time(found, REPORT, lambda pipeline=pipeline: pipeline.report())
-            events, times = Decoder().decode_all(part, _refuse)
-            served = [event for event in events if isinstance(event, Prediction)]
-            spare.bank.columns.take(range(len(served)), times, served)
-            columns = _time(found, ENCODE, spare.bank.columns.encode)
-            _time(found, OUTLIERS, lambda strange=strange, columns=columns: strange.shares(columns))
-            labels = spare.bank.columns.labels([])
-            for stage, bank in ((ENGINE, spare.bank), (COMPILED, faster.bank)):
-                _time(found, stage, lambda bank=bank, found=(columns, labels): list(bank.update(*found)))
+        for engine, name in ((ARRAYS, ""), (compiled(), COMPILED)):
+            _round(found, learnt, parts, engine, name)
     gc.unfreeze()
     lowest = {stage: sorted(times)[len(times) // 10] for stage, times in found.items()}
-    return lowest | {PATH: lowest[TAKE] + lowest[REPORT]}
+    return lowest | {PATH + name: lowest[TAKE] + lowest[REPORT + name] for name in ("", COMPILED)}
+
+
+def _round(
+    found: dict[str, list[float]], learnt: Baseline, parts: Sequence[Sequence[Record]], engine: Engine, name: str
+) -> None:
+    """The stages that an engine has a part in, on everything once."""
+    join = Join(JOIN.label_ttl, JOIN.max_pending)
+    pipeline = Pipeline(Decoder(), join, watches({learnt.model: learnt}, engine), Incidents(), _refuse)
+    spare = watches({learnt.model: learnt}, engine)(learnt.model)
+    if spare is None or spare.bank is None or learnt.outliers is None:
+        raise AssertionError("the model of the baseline is watched")
+    bank = spare.bank
+    strange, labels = Strangeness(learnt.outliers, bank.columns, learnt), bank.columns.labels([])
+    for part in parts:
+        _time(found, TAKE, lambda part=part: pipeline.take(part))
+        _time(found, REPORT + name, pipeline.report)
+        events, times = Decoder().decode_all(part, _refuse)
+        served = [event for event in events if isinstance(event, Prediction)]
+        bank.columns.take(range(len(served)), times, served)
+        columns = _time(found, ENCODE + name, bank.columns.encode)
+        _time(found, OUTLIERS, lambda columns=columns: strange.shares(columns))
+        _time(found, ENGINE + name, lambda columns=columns: list(bank.update(columns, labels)))
 
 
 def _decode(decode: Callable[..., object], values: Sequence[object]) -> None:
