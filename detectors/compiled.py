@@ -46,7 +46,7 @@ def compiled() -> Engine:
         nothing = np.empty((0, *shape))
         scales = nothing
         if not factors.scales.keys().isdisjoint(keys):
-            scales = np.stack([factors.scales.get(key, fresh) for key in keys])
+            scales = np.concatenate([factors.scales.get(key, fresh) for key in keys]).reshape(-1, *shape)
         limit = np.empty((0, shape[1])) if ceiling is None else ceiling
         walked = _CompiledPath(kernel, factors, steps, turns, keys, start, scales, limit, start.copy(), np.zeros(shape))
         kernel(

@@ -90,8 +90,7 @@ def learn(scores: Floats, answers: Codes, classes: int) -> tuple[Surrogate, Code
 
 def _kinds(logits: Floats) -> Codes:
     expected = logits.argmax(axis=1)
-    with np.errstate(under="ignore"):
-        certainty = 1.0 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    certainty = 1.0 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
     level = _SURE.searchsorted(certainty) - 1
     return np.asarray(np.where(level < 0, UNSURE, expected * LEVELS + level), dtype=np.intp)
 
