@@ -14,7 +14,7 @@ from detectors.bets import Caution
 from detectors.cells import NumericCells
 from monitor.detection.baseline import OTHER, PREDICTION, Baseline
 from monitor.detection.companions import Companions
-from monitor.detection.watch import Told, Until, Watch
+from monitor.detection.watch import Until, Watch
 from monitor.intake.events import ClassLabel, Prediction
 from monitor.intake.join import Joined
 
@@ -51,15 +51,13 @@ def drill(baseline: Baseline, budget: float, kind: str) -> int | None:
         caution=Caution(),
         companions=Companions(()),
     )
-    times = [baseline.ended + number for number in range(LIMIT)]
     answer = _strange(baseline) if kind == "answers" else _usual(baseline)
-    events: list[Told] = [
-        _contradicted(baseline, number, ts)
-        if kind == "labels"
-        else Prediction(f"drill-{number}", ts, baseline.model, "", {}, answer)
-        for number, ts in enumerate(times)
-    ]
-    watch.take(events, times)
+    for number in range(LIMIT):
+        ts = baseline.ended + number
+        if kind == "labels":
+            watch.take(_contradicted(baseline, number, ts), ts)
+        else:
+            watch.take(Prediction(f"drill-{number}", ts, baseline.model, "", {}, answer), ts)
     for moment, _ in watch.update():
         if any(finding.watched == KINDS[kind] for finding in watch.episode):
             return moment.index + 1

@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 from alerting.incident import Problem, Transition
 from alerting.incidents import Incidents
-from monitor.detection.watch import Watch
+from monitor.detection.watch import TOGETHER, Watch
 from monitor.intake.decode import Decoded, Decoder, Reject
 from monitor.intake.events import Features, Label, Prediction
 from monitor.intake.join import Join, Joined
@@ -16,9 +16,6 @@ from monitor.intake.source import Partition, Record
 
 WORTH = 50
 """Events of a model, on average, from which on working through them costs little more than the events themselves."""
-
-TOGETHER = 100
-"""Records that are decoded and joined at once: as many as have room, decoded, in a processor's cache."""
 
 _PARTITION, _OFFSET = attrgetter("partition"), attrgetter("offset")
 
@@ -33,21 +30,6 @@ class Tally:
     """Seconds from prediction to label, by model."""
     seconds: Counter[str] = field(default_factory=Counter)
     """Seconds spent, by stage: `decode` (and join), `detect`."""
-
-
-@dataclass(slots=True)
-class _Share:
-    """What one model gets of what was read."""
-
-    watch: Watch | None
-    """None if the model is not watched."""
-    events: list[Prediction | Features | Joined] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    """Epoch seconds of each."""
-
-    def add(self, event: Prediction | Features | Joined, ts: float) -> None:
-        self.events.append(event)
-        self.times.append(ts)
 
 
 class Pipeline:
@@ -94,10 +76,8 @@ class Pipeline:
         began = time.perf_counter()
         touched: dict[str, Watch] = {}
         for start in range(0, len(records), TOGETHER):
-            for share in self._shares(self._decoder.decode_all(records[start : start + TOGETHER], self._reject)):
-                if share.watch is not None and share.events:
-                    share.watch.take(share.events, share.times)
-                    touched[share.watch.model] = share.watch
+            decoded = self._decoder.decode_all(records[start : start + TOGETHER], self._reject)
+            touched |= self._predict_all(decoded) or self._each(decoded)
         self.read += len(records)
         # Of each partition the last record counts: a dictionary keeps what comes last.
         last = dict(zip(map(_PARTITION, records), map(_OFFSET, records), strict=True))
@@ -134,62 +114,55 @@ class Pipeline:
         tally, self._tally = self._tally, Tally()
         return tally
 
-    def _shares(self, decoded: Decoded) -> Collection[_Share]:
-        """Count and join events; return what each model gets of them."""
-        shares: dict[str, _Share] = {}
-        if not self._predict_all(decoded, shares):
-            for event, ts in zip(decoded.events, decoded.times, strict=True):
-                if isinstance(event, Label):
-                    self._label(event, ts, shares)
-                else:
-                    self._predict(event, ts, shares)
-        return shares.values()
-
-    def _predict_all(self, decoded: Decoded, shares: dict[str, _Share]) -> bool:
-        """Take events together; False, and nothing done, if there is anything but predictions without a label."""
+    def _predict_all(self, decoded: Decoded) -> dict[str, Watch]:
+        """Take events together, and return the watches of their models; none if one is no prediction that is alone."""
         predictions = [event for event in decoded.events if isinstance(event, Prediction)]
-        if not predictions or len(predictions) < len(decoded.events):
-            return False
         counts = Counter([event.model for event in predictions])
-        if None in map(self.watch, counts) or not self.join.predict_all(predictions, decoded.times):
-            return False
+        watches = {model: watch for model in counts if (watch := self.watch(model)) is not None}
+        if len(predictions) < len(decoded.events) or len(watches) < len(counts) or not predictions:
+            return {}
+        if not self.join.predict_all(predictions, decoded.times):
+            return {}
         for model, count in counts.items():
-            self._share(model, shares)
             self._tally.events[model, "prediction"] += count
         for event, ts in zip(predictions, decoded.times, strict=True):
-            share = shares[event.model]
-            share.events.append(event)
-            share.times.append(ts)
-        return True
+            watches[event.model].take(event, ts)
+        return watches
 
-    def _share(self, model: str, shares: dict[str, _Share]) -> _Share:
-        shares[model] = share = _Share(self.watch(model))
-        return share
+    def _each(self, decoded: Decoded) -> dict[str, Watch]:
+        """Take events one by one, and return the watches of their models."""
+        told = (
+            self._take_label(event, ts) if isinstance(event, Label) else self._take(event, ts)
+            for event, ts in zip(decoded.events, decoded.times, strict=True)
+        )
+        return {watch.model: watch for watch in told if watch is not None}
 
-    def _predict(self, event: Prediction | Features, ts: float, shares: dict[str, _Share]) -> None:
-        share = shares.get(event.model) or self._share(event.model, shares)
+    def _take(self, event: Prediction | Features, ts: float) -> Watch | None:
+        """Give an event to the join and to its model's watch; return the watch if it has something new."""
+        watch = self.watch(event.model)
         kind = "prediction" if isinstance(event, Prediction) else "features"
-        self._tally.events["" if share.watch is None else event.model, kind] += 1
-        if share.watch is None:
-            return
+        self._tally.events["" if watch is None else watch.model, kind] += 1
+        if watch is None:
+            return None
         new, joined = self.join.predict(event, ts) if isinstance(event, Prediction) else (True, None)
-        if new:
-            share.add(event, ts)
+        if not new:
+            return None
+        watch.take(event, ts)
         if joined is not None:
-            self._give(joined, share)
+            self._join(watch, joined)
+        return watch
 
-    def _label(self, event: Label, ts: float, shares: dict[str, _Share]) -> None:
+    def _take_label(self, event: Label, ts: float) -> Watch | None:
         joined = self.join.label(event, ts)
-        share = None if joined is None else shares.get(joined.model) or self._share(joined.model, shares)
-        if joined is None or share is None or share.watch is None:
-            self._tally.events["", "label"] += 1
-            return
-        self._tally.events[joined.model, "label"] += 1
-        self._give(joined, share)
+        watch = None if joined is None else self.watch(joined.model)
+        self._tally.events["" if watch is None else watch.model, "label"] += 1
+        if watch is not None and joined is not None:
+            self._join(watch, joined)
+        return watch
 
-    def _give(self, joined: Joined, share: _Share) -> None:
-        self._tally.delays[joined.model].append(joined.labelled_at - joined.predicted_at)
-        share.add(joined, joined.labelled_at)
+    def _join(self, watch: Watch, joined: Joined) -> None:
+        self._tally.delays[watch.model].append(joined.labelled_at - joined.predicted_at)
+        watch.take(joined, joined.labelled_at)
 
     def watch(self, model: str) -> Watch | None:
         """The watch of a model, made when it is first asked for; None if the model is not to be watched."""

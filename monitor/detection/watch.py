@@ -40,6 +40,8 @@ class Until(msgspec.Struct, frozen=True):
     """At the first event at or after this, epoch seconds."""
 
 
+TOGETHER = 100
+"""Events that are counted together: as many as have room in a processor's cache, with all their features."""
 Told = Prediction | Features | Joined
 """What a watch takes in; a label has found its prediction."""
 
@@ -125,6 +127,9 @@ class Watch:
         self._caution = caution
         self._engine = engine
         self._until = until
+        self._told: list[Told] = []
+        self._times: list[float] = []
+        """What was taken in and is not counted yet, and when it happened."""
         self._rows = self._worked = Rows()
         self._versions = Versions(() if baseline is None else baseline.versions)
         self._episode: dict[Place, Finding] = {}
@@ -152,8 +157,16 @@ class Watch:
         """How far an incident reaches by now; None while the baseline is being learnt. Any thread may ask."""
         return None if self.bank is None else reach(incident, self.ledger, self.bank.columns)
 
-    def take(self, events: Sequence[Told], times: Sequence[float]) -> None:
-        """Take in events in their order, with the epoch seconds of each."""
+    def take(self, event: Told, ts: float) -> None:
+        """Take in an event at epoch seconds `ts`; it is counted together with those after it, at `update` at last."""
+        self._told.append(event)
+        self._times.append(ts)
+        if len(self._told) >= TOGETHER:
+            self._take_all()
+
+    def _take_all(self) -> None:
+        """Count what was taken in, and keep of it what `update` asks for: events are large."""
+        events, times, self._told, self._times = self._told, self._times, [], []
         self.answers.take_all(events, times)
         if self.bank is None:
             learnt = self._learn(events, times)
@@ -201,6 +214,8 @@ class Watch:
         Judged is everything that alarmed since the last quiet, also what has recovered: what is left of the evidence of
         a problem that is going away would tell another story.
         """
+        if self._told:
+            self._take_all()
         rows, self._rows = self._rows, Rows()
         self._worked = rows
         if self.bank is None or not rows:

@@ -64,5 +64,5 @@ def _first(budget: float, cap: int, random: np.random.Generator) -> int:
 
 def _take(watch: Watch, pairs: Sequence[tuple[Prediction, Joined]]) -> None:
     for prediction, joined in pairs:
-        watch.take([prediction], [prediction.epoch])
-        watch.take([joined], [joined.labelled_at])
+        watch.take(prediction, prediction.epoch)
+        watch.take(joined, joined.labelled_at)

@@ -55,8 +55,8 @@ def alarming_bank() -> Bank:
         truth = "h" if late and number % 2 else answer
         features = {f"feature-{place}": value for place, value in enumerate(values.tolist())}
         ts = 1.7e9 + number
-        watched.take([Prediction(str(number), ts, "m", "1", features, answer, source)], [ts])
-        watched.take([Joined("m", "1", source, answer, ts, truth, f"labeler-{number % 20}", ts + 1.0)], [ts + 1.0])
+        watched.take(Prediction(str(number), ts, "m", "1", features, answer, source), ts)
+        watched.take(Joined("m", "1", source, answer, ts, truth, f"labeler-{number % 20}", ts + 1.0), ts + 1.0)
     for _ in watched.update():
         pass
     assert watched.bank is not None

@@ -288,8 +288,8 @@ def test_neither_cuts_nor_restarts_change_anything(baseline: Baseline, cuts: lis
     told.sort(key=lambda pair: pair[0])
 
     def play(watched: Watch, low: int, high: int) -> list[str]:
-        part = told[low:high]
-        watched.take([event for _, event in part], [ts for ts, _ in part])
+        for ts, event in told[low:high]:
+            watched.take(event, ts)
         return list(steps(watched))
 
     whole, parted = watch(baseline), watch(baseline)

@@ -75,7 +75,7 @@ def judged(baseline: Baseline, change: Change) -> Judgement | None:
         "mail", budget=10_000.0, baseline=baseline, until=Until(), caution=Caution(), companions=Companions(())
     )
     for event in events(1000, 2, change):
-        watch.take([event], [event.epoch + 1e6])
+        watch.take(event, event.epoch + 1e6)
     return next(reversed([judgement for _, judgement in watch.update() if judgement is not None]), None)
 
 

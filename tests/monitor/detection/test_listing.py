@@ -54,7 +54,7 @@ def watch(limits: Limits = LIMITS, baseline: Baseline = BASELINE) -> Watch:
 
 def listed(over: Watch, events: list[Prediction | Features]) -> list[Suspect]:
     for each in events:
-        over.take([each], [each.epoch])
+        over.take(each, each.epoch)
     list(over.update())
     return over.listing.take("m", None)
 

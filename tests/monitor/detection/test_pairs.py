@@ -41,7 +41,7 @@ def judged(reference: Floats, later: Floats, budget: float = 10_000.0) -> Judgem
     baseline = build("mail", events(reference), [])
     watch = Watch("mail", budget=budget, baseline=baseline, until=Until(), caution=Caution(), companions=Companions(()))
     for event in events(later):
-        watch.take([event], [event.epoch + 1e6])
+        watch.take(event, event.epoch + 1e6)
     return next((judgement for _, judgement in watch.update() if judgement is not None), None)
 
 

@@ -41,11 +41,11 @@ def prediction(number: int, **changes: Any) -> Prediction:
 def feed(watch: Watch, rows: Iterable[Row], *, labelled: bool = True) -> None:
     names = ("event_id", "ts", "model", "version", "features", "prediction", "source")
     for row in rows:
-        watch.take([Prediction(**{name: row.get(name) for name in names})], [row["ts"]])
+        watch.take(Prediction(**{name: row.get(name) for name in names}), row["ts"])
         if labelled:
             who = row["version"], row.get("source"), row["prediction"], row["ts"]
             joined = Joined("mail", *who, row["truth"], row.get("labeler"), row["ts"] + 1)
-            watch.take([joined], [joined.labelled_at])
+            watch.take(joined, joined.labelled_at)
 
 
 def watched(world: World, **more: Any) -> tuple[Watch, list[Judgement]]:
@@ -82,14 +82,14 @@ def test_no_reference_has_fewer_predictions_than_a_baseline_needs(until: Until) 
     watch = make(until=until)
     feed(watch, World(predictions=MIN_PREDICTIONS).rows(), labelled=False)
     assert watch.bank is None
-    watch.take([prediction(MIN_PREDICTIONS)], [BEGAN])
+    watch.take(prediction(MIN_PREDICTIONS), BEGAN)
     assert watch.bank is not None
 
 
 def test_a_model_of_features_alone_has_nothing_to_learn_and_stays_small() -> None:
     watch = make(until=Until(events=10))
     for number in range(1000):
-        watch.take([Features(f"f{number}", BEGAN, "mail", {"x": 1.0})], [BEGAN])
+        watch.take(Features(f"f{number}", BEGAN, "mail", {"x": 1.0}), BEGAN)
     assert (watch.bank, watch.events, len(watch._rows)) == (None, 1000, 0)
     assert watch.take_lesson() is None
     assert list(watch.update()) == []
@@ -99,7 +99,7 @@ def test_features_alone_are_watched_once_a_baseline_is_there() -> None:
     watch, _ = watched(World(seed=1, predictions=600))
     for number in range(300):
         features = {"size": 1.0, "links": 2, "score": 9.0, "age": 0.0, "lang": "en"}
-        watch.take([Features(f"f{number}", BEGAN + 99999, "mail", features)], [BEGAN + 99999 + number])
+        watch.take(Features(f"f{number}", BEGAN + 99999, "mail", features), BEGAN + 99999 + number)
     found = [judgement for _, judgement in watch.update() if judgement is not None]
     assert "score" in found[-1].attribution.features
     assert found[-1].attribution.class_to is None
@@ -213,7 +213,7 @@ def test_a_model_with_a_single_class_is_well_until_there_is_another() -> None:
     watch, judgements = watched(World(seed=10, predictions=1500, onset=0, cause=one_class))
     assert judgements == []
     for number in range(300):
-        watch.take([prediction(number, ts=BEGAN + 1e6 + number, prediction="spam")], [BEGAN + 1e6 + number])
+        watch.take(prediction(number, ts=BEGAN + 1e6 + number, prediction="spam"), BEGAN + 1e6 + number)
     assert any(judgement is not None for _, judgement in watch.update())
 
 
@@ -237,7 +237,7 @@ def test_versions_are_told_by_when_they_came_and_bounded() -> None:
     assert watch.version_at(600) == "1.0.0"
     first = watch.events
     for number in range(first, first + 3 * MAX_VERSIONS):
-        watch.take([prediction(number, version=f"2.{(number - first) // 2}")], [BEGAN + 1e6 + number])
+        watch.take(prediction(number, version=f"2.{(number - first) // 2}"), BEGAN + 1e6 + number)
     assert len(watch._versions.seen) == MAX_VERSIONS
     last = first + 3 * MAX_VERSIONS - 1
     assert watch.version_at(last) == f"2.{3 * MAX_VERSIONS // 2 - 1}"
