@@ -100,6 +100,8 @@ def _cause(findings: Sequence[Finding], versions: Mapping[str, float]) -> tuple[
     if labeler is not None:
         return Verdict.LABEL_TAMPERING, [finding for finding in labels if finding.labeler == labeler]
     source = _only(finding.source for finding in _alone(wrong, asking))
+    if source is not None and _broken(source, findings):
+        return _judge_features([finding for finding in findings if finding not in wrong])
     if source is not None:
         return _judge_source([finding for finding in findings if finding.source == source])
     if labels or (versions and findings[0] in answers):
@@ -145,6 +147,16 @@ def _mix(excused: Sequence[Finding]) -> list[Finding]:
         msgspec.structs.replace(finding, source=None, labeler=None, class_from=None, class_to=finding.class_from)
         for finding in excused
     ]
+
+
+def _broken(source: str, findings: Sequence[Finding]) -> bool:
+    """Whether most values of a feature are impossible for this source, and for another one as well.
+
+    No trigger is that common, and a model that is asked nonsense answers nonsense.
+    """
+    faults = [f for f in findings if f.kind in (Kind.OUTSIDE, Kind.MISSING) and f.observed >= FAULT_SHARE]
+    own = {name for fault in faults if fault.source == source for name in fault.features}
+    return any(not own.isdisjoint(fault.features) for fault in faults if fault.source not in (None, source))
 
 
 def _judge_source(own: list[Finding]) -> tuple[Verdict, list[Finding]]:

@@ -105,6 +105,13 @@ def test_a_new_version_alone_is_nothing() -> None:
 FIRST_VERSION = {"2.0.0": 990.0}
 
 
+def impossible(source: str, name: str = "x", observed: float = 0.9) -> Finding:
+    return feature(name, kind=Kind.OUTSIDE, source=source, observed=observed)
+
+
+IMPOSSIBLE = [impossible("s1"), impossible("s2")]
+
+
 @pytest.mark.parametrize(
     ("findings", "versions", "verdict"),
     [
@@ -161,6 +168,11 @@ FIRST_VERSION = {"2.0.0": 990.0}
         ([feature(source="s1", shift=2.0, alone=ALONE)], {}, Verdict.BACKDOOR),
         ([feature(source="s1", alone=ALONE)], {}, Verdict.CLEAN_LABEL),
         ([feature(source="s1", alone=ALONE), feature("y")], {}, Verdict.COVARIATE_DRIFT),
+        ([finding("answers", source="s1"), *IMPOSSIBLE], FIRST_VERSION, Verdict.DATA_FAULT),
+        ([finding("answers", source="s1", alone=2 * ALONE), finding(), *IMPOSSIBLE], {}, Verdict.DATA_FAULT),
+        ([finding("answers", source="s1"), impossible("s1")], FIRST_VERSION, Verdict.BACKDOOR),
+        ([finding("answers", source="s1"), impossible("s1"), impossible("s2", "y")], FIRST_VERSION, Verdict.BACKDOOR),
+        ([finding("answers", source="s1"), impossible("s1"), impossible("s2", observed=0.3)], {}, Verdict.BACKDOOR),
     ],
 )
 def test_one_question_after_the_other(findings: list[Finding], versions: dict[str, float], verdict: Verdict) -> None:
