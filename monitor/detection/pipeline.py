@@ -125,8 +125,11 @@ class Pipeline:
             return {}
         for model, count in counts.items():
             self._tally.events[model, "prediction"] += count
-        for event, ts in zip(predictions, decoded.times, strict=True):
-            watches[event.model].take(event, ts)
+        if len(watches) == 1:
+            watches[predictions[0].model].take_all(predictions, decoded.times)
+        else:
+            for event, ts in zip(predictions, decoded.times, strict=True):
+                watches[event.model].take(event, ts)
         return watches
 
     def _each(self, decoded: Decoded) -> dict[str, Watch]:

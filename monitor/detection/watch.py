@@ -1,6 +1,6 @@
 """A watch: one model, from the learning of its baseline to judgements about its events."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import attrgetter
@@ -162,11 +162,20 @@ class Watch:
         self._told.append(event)
         self._times.append(ts)
         if len(self._told) >= TOGETHER:
-            self._take_all()
+            self._count()
 
-    def _take_all(self) -> None:
+    def take_all(self, events: Iterable[Told], times: Iterable[float]) -> None:
+        """Take in events in their order, with the epoch seconds of each."""
+        self._told += events
+        self._times += times
+        if len(self._told) >= TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
         """Count what was taken in, and keep of it what `update` asks for: events are large."""
-        events, times, self._told, self._times = self._told, self._times, [], []
+        events: Sequence[Told] = self._told
+        times: Sequence[float] = self._times
+        self._told, self._times = [], []
         self.answers.take_all(events, times)
         if self.bank is None:
             learnt = self._learn(events, times)
@@ -177,17 +186,16 @@ class Watch:
         _, *newest = accumulate(times, max, initial=self.newest)
         self.events, self.newest = first + len(events), newest[-1]
         self._rows.newest += newest
-        labels = [(index, event) for index, event in enumerate(events, first) if isinstance(event, Joined)]
-        if labels:
-            self._take_labels(labels)
-        served = [event for event in events if not isinstance(event, Joined)]
         index: Sequence[int] = range(first, self.events)
-        if labels:
+        if Joined in map(type, events):
+            self._count_labels(
+                [(i, event) for i, event in zip(index, events, strict=True) if isinstance(event, Joined)]
+            )
             places = [place for place, event in enumerate(events) if not isinstance(event, Joined)]
             index, times = [index[place] for place in places], [times[place] for place in places]
-        self._take_served(index, times, served)
+        self._count_served(index, times, [event for event in events if not isinstance(event, Joined)])
 
-    def _take_served(
+    def _count_served(
         self, index: Sequence[int], times: Sequence[float], events: Sequence[Prediction | Features]
     ) -> None:
         asked = self._rows.asked
@@ -201,7 +209,7 @@ class Watch:
             self.bank.columns.take(index, times, events)
         self.companions.take(events)
 
-    def _take_labels(self, labels: Sequence[tuple[int, Joined]]) -> None:
+    def _count_labels(self, labels: Sequence[tuple[int, Joined]]) -> None:
         self._rows.labels += labels
         for _, joined in labels:
             self.companions.take_label(joined)
@@ -215,7 +223,7 @@ class Watch:
         a problem that is going away would tell another story.
         """
         if self._told:
-            self._take_all()
+            self._count()
         rows, self._rows = self._rows, Rows()
         self._worked = rows
         if self.bank is None or not rows:

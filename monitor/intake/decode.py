@@ -169,7 +169,9 @@ class Decoder:
         if min(times, default=EARLIEST) < EARLIEST or max(times, default=EARLIEST) >= LATEST:
             raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: not in 2000 to 2099; epoch numbers are in seconds")
         told = [record.timestamp for record in records]
-        if any(ts > stamp + MAX_SKEW and stamp for ts, stamp in zip(times, told, strict=True)):
+        if max(times, default=EARLIEST) > min(told, default=LATEST) + MAX_SKEW and any(
+            ts > stamp + MAX_SKEW and stamp for ts, stamp in zip(times, told, strict=True)
+        ):
             raise DecodeError(DecodeReason.BAD_TIMESTAMP, "$.ts: more than an hour ahead of the record's own time")
         if not "".join([_NAMES[type(event)](event) for event in events]).isprintable():
             # Names stand in logs, messages and metrics: no control or invisible characters.
