@@ -6,6 +6,7 @@ The same source gives every variant its share of one topic, in turns, in one pro
 machine, absolute figures cannot. The costs of the engine alone, by features, models and sources, come after it.
 """
 
+import gc
 import logging
 import tempfile
 import time
@@ -79,6 +80,9 @@ SIZES = {
 def run(broker: Broker, size: Size, seed: int) -> Iterator[Row]:
     """Every row."""
     learnt = traffic.baseline()
+    compiled()
+    gc.collect()
+    gc.freeze()  # as the daemon does when it has started; otherwise chance says who pays for a look at all modules
     topic = f"bench-{uuid.uuid4().hex}"
     broker.create_topic(topic)
     # a phase of a variant ends with the poll in which it has enough
