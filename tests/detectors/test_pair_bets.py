@@ -70,7 +70,7 @@ def test_in_the_reference_no_bet_wins_on_average(rho: float, seed: int) -> None:
     reference = Reference(counted(codes(*pair(rho, seed))), {})
     table = pair_bets(reference, Caution())
     counts = np.array(reference.counts)
-    assert (counts @ table / counts.sum() <= 1.0).all()
+    assert (counts @ table / counts.sum() <= 1.0 + 1e-12).all()  # but for rounding
     assert (table > 0.0).all()
     assert (table[-1] == FADE).all()
 
