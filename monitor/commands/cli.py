@@ -17,7 +17,7 @@ from monitor.commands.drill import drill
 from monitor.commands.inputs import input_errors, owner_key, parse_time, private_key, reading
 from monitor.commands.terminal import ConfigOption, Output, OutputOption, config_errors, fail, show, warn
 from monitor.detection.baseline import Baseline, describe, load, save
-from monitor.detection.watch import Until
+from monitor.detection.lessons import Until
 from monitor.intake.file_source import FileSource
 from monitor.service.replay import ReplayConfig, learn, read_events, replay, text_line
 

@@ -14,7 +14,8 @@ from detectors.bets import Caution
 from detectors.cells import NumericCells
 from monitor.detection.baseline import OTHER, PREDICTION, Baseline
 from monitor.detection.companions import Companions
-from monitor.detection.watch import Until, Watch
+from monitor.detection.lessons import Until
+from monitor.detection.watch import Watch
 from monitor.intake.events import ClassLabel, Prediction
 from monitor.intake.join import Joined
 

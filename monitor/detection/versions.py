@@ -1,6 +1,6 @@
 """The versions of a model that came after its baseline, and when each was first seen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -29,9 +29,13 @@ class Versions:
         self.known: frozenset[str] = frozenset(self._before)
         """Names of all of them."""
 
-    def see(self, version: str, index: int, ts: float) -> None:
-        """Note the first event of a version that is not known."""
-        self.restore((*self.seen[-MAX_VERSIONS + 1 :], FirstSeen(version, index, ts)))
+    def look(self, versions: Sequence[str], index: Sequence[int], times: Sequence[float]) -> None:
+        """Note versions that are not known, among those of some events with these numbers and epoch seconds."""
+        if self.known.issuperset(versions):
+            return
+        for event in map(FirstSeen, versions, index, times):
+            if event.version not in self.known:
+                self.restore((*self.seen[-MAX_VERSIONS + 1 :], event))
 
     def restore(self, seen: Iterable[FirstSeen]) -> None:
         """Take up those that were seen."""

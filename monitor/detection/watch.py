@@ -18,27 +18,14 @@ from monitor.detection.companions import Companions
 from monitor.detection.doubts import Doubt, Doubts
 from monitor.detection.findings import Finding, again, find
 from monitor.detection.lately import Lately
-from monitor.detection.learning import MIN_PREDICTIONS, build
 from monitor.detection.ledger import Ledger, Page
+from monitor.detection.lessons import Lessons, Until
 from monitor.detection.listing import NONE, Limits, Listing, ListingState
 from monitor.detection.reach import reach, sheet
 from monitor.detection.verdict import judge
 from monitor.detection.versions import FirstSeen, Versions
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
-
-MAX_REFERENCE = 200_000
-"""Events that a reference learnt from the stream can have; then it ends, wherever it was to end."""
-
-
-class Until(msgspec.Struct, frozen=True):
-    """Where the reference ends, if it is learnt from the stream: exactly one of the two is set."""
-
-    events: int | None = None
-    """After this many predictions and joined labels of the model."""
-    ts: float | None = None
-    """At the first event at or after this, epoch seconds."""
-
 
 TOGETHER = 100
 """Events that are counted together: as many as have room in a processor's cache, with all their features."""
@@ -58,13 +45,6 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.newest)
-
-
-class Lesson(msgspec.Struct, array_like=True):
-    """Reference events taken in between two commits."""
-
-    predictions: list[Prediction]
-    labels: list[Joined]
 
 
 class WatchState(msgspec.Struct, array_like=True):
@@ -126,7 +106,7 @@ class Watch:
         self._budget = budget
         self._caution = caution
         self._engine = engine
-        self._until = until
+        self._lessons = Lessons(until)
         self._told: list[Told] = []
         self._times: list[float] = []
         """What was taken in and is not counted yet, and when it happened."""
@@ -134,9 +114,6 @@ class Watch:
         self._versions = Versions(() if baseline is None else baseline.versions)
         self._episode: dict[Place, Finding] = {}
         """What has alarmed since the last quiet, as it was found last."""
-        self._predictions: list[Prediction] = []
-        self._labels: list[Joined] = []
-        self._lesson = Lesson([], [])
         self._lately: Lately | None = None
 
     @property
@@ -147,7 +124,7 @@ class Watch:
     @property
     def learnt(self) -> int:
         """Events taken so far for a baseline that is still being learnt; 0 once there is one."""
-        return len(self._predictions) + len(self._labels)
+        return len(self._lessons)
 
     def version_at(self, index: int) -> str:
         """The version that had appeared last when event `index` was read."""
@@ -201,10 +178,7 @@ class Watch:
         asked = self._rows.asked
         before = len(asked.index)
         asked.add(index, times, events)
-        if not self._versions.known.issuperset(asked.versions[before:]):
-            for place in range(before, len(asked.index)):
-                if asked.versions[place] not in self._versions.known:
-                    self._versions.see(asked.versions[place], asked.index[place], asked.ts[place])
+        self._versions.look(asked.versions[before:], asked.index[before:], asked.ts[before:])
         if self.bank is not None:
             self.bank.columns.take(index, times, events)
         self.companions.take(events)
@@ -285,8 +259,7 @@ class Watch:
 
     def take_lesson(self) -> bytes | None:
         """While learning: the reference events since the last call, for the store; None if there are none."""
-        lesson, self._lesson = self._lesson, Lesson([], [])
-        return msgspec.msgpack.encode(lesson) if lesson.predictions or lesson.labels else None
+        return self._lessons.take_new()
 
     def restore(self, blob: bytes, learnt: Baseline | None, lessons: list[bytes]) -> bool:
         """Take up a stored state; False if it was made against another baseline than the one configured now.
@@ -307,34 +280,22 @@ class Watch:
         self._episode = {finding.place: finding for finding in state.episode}
         self.doubts.restore(state.doubts)
         self.listing.restore(state.listing)
-        for lesson in (msgspec.msgpack.decode(raw, type=Lesson) for raw in lessons if self.bank is None):
-            self._predictions += lesson.predictions
-            self._labels += lesson.labels
+        if self.bank is None:
+            self._lessons.restore(lessons)
         return True
 
     def _begin(self, learnt: Baseline) -> None:
         """Watch against a baseline that was learnt from the stream."""
         self.bank = Bank(learnt, self._budget, self._caution, self._engine)
         self._versions = Versions(learnt.versions)
+        self._lessons = Lessons(Until())
 
     def _learn(self, events: Sequence[Told], times: Sequence[float]) -> int:
         """Take in events until the reference ends; return how many."""
         for place, (event, ts) in enumerate(zip(events, times, strict=True)):
-            if self._complete(ts):
-                self._begin(build(self.model, self._predictions, self._labels))
-                self._predictions, self._labels, self._lesson = [], [], Lesson([], [])
+            if self._lessons.complete(ts):
+                self._begin(self._lessons.learn(self.model))
                 return place
             self.events, self.newest = self.events + 1, max(self.newest, ts)
-            if isinstance(event, Prediction):
-                self._predictions.append(event)
-                self._lesson.predictions.append(event)
-            elif isinstance(event, Joined):
-                self._labels.append(event)
-                self._lesson.labels.append(event)
+            self._lessons.take(event)
         return len(events)
-
-    def _complete(self, ts: float) -> bool:
-        learnt = self.learnt
-        if len(self._predictions) < MIN_PREDICTIONS or learnt >= MAX_REFERENCE:
-            return learnt >= MAX_REFERENCE
-        return ts >= self._until.ts if self._until.ts is not None else learnt >= (self._until.events or 0)

@@ -13,10 +13,11 @@ from detectors.compiled import compiled
 from detectors.engine import ARRAYS, Engine
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.listing import NONE, Limits
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.silence import Silence
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import Decoder
 from monitor.intake.join import Join
 from monitor.intake.kafka_config import KafkaConfig

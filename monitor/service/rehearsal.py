@@ -18,9 +18,10 @@ from detectors.bets import Caution
 from monitor.detection.attacks import ATTACKS, Attack
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.scene import LEAST, Changes, Injected, Nothing, Scene
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import DecodeError, Decoder
 from monitor.intake.events import Event, Label, Prediction, epoch
 from monitor.intake.join import Join

@@ -18,8 +18,9 @@ from detectors.bets import Caution
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.companions import Companions
 from monitor.detection.learning import build
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import Pipeline
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import DecodeError, Decoder
 from monitor.intake.events import Event, Features, Prediction
 from monitor.intake.join import Join, Joined

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from detectors.bets import Caution
 from monitor.detection.companions import Companions
 from monitor.detection.learning import build
-from monitor.detection.watch import Until, Watch
+from monitor.detection.lessons import Until
+from monitor.detection.watch import Watch
 from monitor.intake.events import Prediction
 from monitor.intake.join import Joined
 from tests.bench.engine import BEGAN, SPACING

@@ -15,8 +15,9 @@ from typing import Any
 from detectors.bets import Caution
 from monitor.detection.attacks import ATTACKS
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.scene import Nothing
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.file_source import FileSource
 from monitor.service.rehearsal import Rehearsal, of_model
 from monitor.service.replay import learn, line, read_events

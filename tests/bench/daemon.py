@@ -12,9 +12,10 @@ from detectors.bets import Caution
 from detectors.engine import ARRAYS, Engine
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.silence import Silence
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import Decoder
 from monitor.intake.join import Join
 from monitor.intake.quarantine import FileQuarantine, InvalidRatio, QuarantineConfig

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from alerting.incident import Verdict
-from monitor.detection.watch import Until
+from monitor.detection.lessons import Until
 from monitor.intake.events import Event, Label, Prediction, class_name
 from monitor.intake.file_source import FileSource
 from monitor.service.replay import ReplayConfig, read_events, replay, stamp

@@ -19,7 +19,8 @@ import pytest
 from alerting.causes import cause
 from alerting.incident import Change, Incident, Transition, Verdict
 from monitor.detection.baseline import Baseline, save
-from monitor.detection.watch import Until, WatchState
+from monitor.detection.lessons import Until
+from monitor.detection.watch import WatchState
 from monitor.intake.events import Prediction
 from monitor.store.store import Store
 from tests.bench import traffic

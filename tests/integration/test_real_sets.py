@@ -9,8 +9,9 @@ from alerting.incident import Change, Transition, Verdict
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import Pipeline
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import Decoder
 from monitor.intake.events import Label, Prediction
 from monitor.intake.join import Join

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.detection.watch import Until
+from monitor.detection.lessons import Until
 from monitor.intake.file_source import FileSource
 from monitor.service.replay import ReplayConfig, replay
 

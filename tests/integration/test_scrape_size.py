@@ -14,7 +14,8 @@ from alerting.incident import Change, Verdict
 from detectors.bets import Caution
 from monitor.detection.bank import Bank
 from monitor.detection.companions import Companions
-from monitor.detection.watch import Until, Watch
+from monitor.detection.lessons import Until
+from monitor.detection.watch import Watch
 from monitor.http.access_config import AccessConfig
 from monitor.http.server import Server
 from monitor.intake.events import Prediction

@@ -1,7 +1,7 @@
 """An incident out of the real pipeline, with what stands behind it."""
 
 from alerting.incident import Change, Incident
-from monitor.detection.watch import Until
+from monitor.detection.lessons import Until
 from monitor.http.evidence import gather
 from monitor.pictures.exhibit import Exhibit
 from tests.kit.served import Cause, World, make_pipeline, records

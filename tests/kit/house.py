@@ -13,9 +13,10 @@ from alerting.incidents import Incidents
 from alerting.outbox import Message
 from detectors.bets import Caution
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import Pipeline
 from monitor.detection.silence import Silence
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import Decoder
 from monitor.intake.file_source import FileSource
 from monitor.intake.join import Join

@@ -11,9 +11,10 @@ from alerting.incident import Transition
 from alerting.incidents import Incidents
 from detectors.bets import Caution
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.listing import NONE, Limits
 from monitor.detection.pipeline import Pipeline
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import DecodeError, Decoder
 from monitor.intake.join import Join
 from monitor.intake.source import Partition, Record

@@ -7,8 +7,8 @@ from alerting.incident import Incident, Severity, Transition, Verdict
 from detectors.bets import Caution
 from monitor.detection.askers import FLOODS, GROWTH, bets, codes_of_slots, learn
 from monitor.detection.grouping import time_groups
+from monitor.detection.lessons import Until
 from monitor.detection.slots import NAMED, SHARED, Slots
-from monitor.detection.watch import Until
 from tests.kit.served import BEGAN, SOURCES, Cause, Row, World, label_flip, make_pipeline, records, transitions
 
 HOUR = 3600.0

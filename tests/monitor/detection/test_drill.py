@@ -9,7 +9,8 @@ from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.drill import AGAIN, KINDS, LIMIT, STRANGE, Drilled, Drills, drill, kinds
 from monitor.detection.learning import build
-from monitor.detection.watch import Until, Watch
+from monitor.detection.lessons import Until
+from monitor.detection.watch import Watch
 from monitor.intake.events import Prediction
 from tests.kit.served import World, make_pipeline, records
 

@@ -16,7 +16,8 @@ from monitor.detection.asked import Asked
 from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.dues import BEHIND, GONE, IN_TIME, LATE, MINUTE, MOST, Dues, learn
-from monitor.detection.watch import Until, Watch
+from monitor.detection.lessons import Until
+from monitor.detection.watch import Watch
 from monitor.intake.events import Prediction
 from monitor.intake.join import Joined
 from tests.kit.served import (

@@ -14,7 +14,8 @@ from monitor.detection.baseline import OFF_AXES, OFF_CLASS, Baseline, describe, 
 from monitor.detection.columns import Columns
 from monitor.detection.companions import Companions
 from monitor.detection.learning import build
-from monitor.detection.watch import Until, Watch
+from monitor.detection.lessons import Until
+from monitor.detection.watch import Watch
 from monitor.intake.events import ClassLabel, Features, Prediction
 
 Floats = npt.NDArray[np.float64]

@@ -11,8 +11,9 @@ from monitor.detection.baseline import Baseline
 from monitor.detection.companions import Companions
 from monitor.detection.doubts import Suspect
 from monitor.detection.learning import build
+from monitor.detection.lessons import Until
 from monitor.detection.listing import NONE, Limits
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.events import Features, Prediction, Value
 from monitor.intake.join import Joined
 

@@ -9,8 +9,9 @@ from detectors.bets import Caution
 from detectors.pairs import PAIR_CODES
 from monitor.detection.companions import Companions
 from monitor.detection.learning import build
+from monitor.detection.lessons import Until
 from monitor.detection.pairs import PAIRS
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.events import Prediction, Value
 
 Floats = npt.NDArray[np.float64]

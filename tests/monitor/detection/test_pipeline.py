@@ -14,8 +14,9 @@ from alerting.incident import Change, Problem, Transition, Verdict
 from alerting.incidents import Incidents, incident_id
 from detectors.bets import Caution
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import WORTH, Pipeline
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.decode import MAX_SKEW, DecodeError, Decoder, DecodeReason
 from monitor.intake.join import Join
 from monitor.intake.source import Partition, Record

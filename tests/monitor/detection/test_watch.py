@@ -11,8 +11,9 @@ from alerting.incident import Judgement, Verdict
 from detectors.bets import Caution
 from monitor.detection.companions import CompanionConfig, Companions
 from monitor.detection.learning import MIN_PREDICTIONS
+from monitor.detection.lessons import Until
 from monitor.detection.versions import MAX_VERSIONS
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.events import Features, Prediction
 from monitor.intake.join import Joined
 from tests.kit.served import BEGAN, EVERY, Row, World, covariate_drift, other

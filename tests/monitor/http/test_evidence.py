@@ -6,7 +6,7 @@ import pytest
 
 from alerting.incident import Incident, Verdict
 from monitor.detection.lately import POINTS, STRIDE, WINDOW, Lately
-from monitor.detection.watch import Until
+from monitor.detection.lessons import Until
 from monitor.http.evidence import CLASSES, FEATURES, SOURCES, gather
 from monitor.pictures.drawing import Box, Path, Text
 from monitor.pictures.exhibit import Compared, Exhibit, drawings

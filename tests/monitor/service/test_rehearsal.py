@@ -14,8 +14,9 @@ from monitor.demo.practice import events as practice
 from monitor.detection.attacks import ATTACKS
 from monitor.detection.baseline import Baseline, BaselineError
 from monitor.detection.companions import Companions
+from monitor.detection.lessons import Until
 from monitor.detection.scene import LEAST, Injected, Scene
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.events import Event
 from monitor.service.rehearsal import of_model, rehearse, text_line
 from monitor.service.replay import learn

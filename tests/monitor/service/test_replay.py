@@ -12,7 +12,7 @@ import pytest
 
 from alerting.incident import Severity, Verdict
 from monitor.detection.baseline import BaselineError
-from monitor.detection.watch import Until
+from monitor.detection.lessons import Until
 from monitor.intake.events import Event
 from monitor.intake.file_source import FileSource
 from monitor.service.replay import ReplayConfig, learn, read_events, replay, stamp, text_line

@@ -17,8 +17,8 @@ from alerting.incident import Transition
 from alerting.incidents import Incidents
 from alerting.outbox import Message
 from detectors import edetector
+from monitor.detection.lessons import Until
 from monitor.detection.silence import Silence
-from monitor.detection.watch import Until
 from monitor.intake.quarantine import FileQuarantine, InvalidRatio
 from monitor.intake.source import Partition, Record
 from monitor.service.gate import Gate

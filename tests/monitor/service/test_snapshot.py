@@ -17,8 +17,9 @@ from alerting.incidents import Incidents
 from alerting.life import LifeConfig
 from detectors import edetector
 from monitor.detection.baseline import BaselineError, canonical
+from monitor.detection.lessons import Until
 from monitor.detection.pipeline import Pipeline
-from monitor.detection.watch import Until, Watch
+from monitor.detection.watch import Watch
 from monitor.intake.source import Record
 from monitor.service.snapshot import BASELINE, JOIN, LESSON, WATCH, Snapshots
 from tests.kit.served import Cause, World, backdoor, label_flip, make_pipeline, nulls, records, unit_fault
@@ -192,7 +193,7 @@ def test_a_reference_is_stored_in_pieces_while_it_is_learnt_and_forgotten_when_i
     store, pipeline = run(2000, store)
     assert not any(name.startswith(LESSON) for name in store.states)
     assert {name.removeprefix(BASELINE) for name in store.states if name.startswith(BASELINE)} == {"a", "b/c", "d"}
-    assert all(not watch._predictions and not watch._lesson.predictions for watch in pipeline.watches.values())
+    assert not any(watch.learnt or watch.take_lesson() for watch in pipeline.watches.values())
 
 
 def test_only_what_changed_is_written() -> None:
@@ -271,7 +272,7 @@ def test_a_baseline_that_is_configured_while_one_was_learnt_makes_the_lessons_us
     assert watch is not None
     watch.bank = type(bank)(bank.baseline, 300.0, watch._caution)
     assert Snapshots(fresh).restore(store.states) == []
-    assert not watch._predictions
+    assert watch.learnt == 0
     assert learnt.states != store.states
 
 
