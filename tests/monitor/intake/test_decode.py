@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.intake.decode import EARLIEST, LATEST, DecodeError, Decoder, DecodeReason, Headers
+from monitor.intake.decode import EARLIEST, LATEST, DecodeError, Decoder, DecodeReason, Headers, native
 from monitor.intake.events import Event, Features, Label, Prediction, epoch
 from monitor.intake.source import Partition, Record
 
@@ -340,6 +340,21 @@ def test_records_decoded_together_are_what_each_is_alone(
             refusals.append((record.offset, str(error)))
     assert told == refusals
     assert decoded == (expected, [event.epoch for event in expected])
+
+
+def test_no_record_is_parsed_twice_because_of_another_one() -> None:
+    parsed: list[bytes] = []
+
+    def counting(value: bytes, headers: Headers) -> Event:
+        parsed.append(value)
+        return native(value, headers)
+
+    good, bad = json.dumps(label).encode(), json.dumps(label | {"ts": 1}).encode()
+    records = [Record(TOPIC, offset, value, 0.0) for offset, value in enumerate([good, b"none", good, bad, good])]
+    refused_at: list[int] = []
+    decoded = Decoder(counting).decode_all(records, lambda record, _error: refused_at.append(record.offset))
+    assert (len(decoded.events), refused_at) == (3, [1, 3])
+    assert parsed == [record.value for record in records]
 
 
 def test_reasons_are_fit_for_metric_labels() -> None:
